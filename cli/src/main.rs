@@ -1,0 +1,2 @@
+//! The one binary: every role, every client command, and sluice dev.
+fn main() {}

@@ -1,0 +1,22 @@
+//! Drives the engine: store, intake, dispatcher, sweeper, api.
+//!
+//! Any number of coordinators work side by side without a leader: whatever they write is checked
+//! against the run's sequence, and an attempt against its fence.
+
+mod api;
+mod cloud_event;
+mod commands;
+mod config;
+mod coordinator;
+mod dispatcher;
+mod intake;
+mod leases;
+mod library;
+mod loader;
+mod metrics;
+mod store;
+mod sweeper;
+
+pub use config::{CoordinatorConfig, TemplateSource};
+pub use coordinator::{Coordinator, StartError};
+pub use store::StoreError;

@@ -1,0 +1,35 @@
+//! The pure core: template language, state, decide / apply / plan.
+//!
+//! [`advance`] is the door: an input and the state before it in, events, effects and the state after
+//! it out. Clock, ids and chance are arguments; nothing here waits, reads or writes. Recovery and
+//! replay fold recorded events with the same [`apply`] that runs live.
+
+mod advance;
+mod apply;
+pub mod attempt;
+pub mod backoff;
+mod decide;
+mod event;
+pub mod expr;
+mod notification;
+mod path;
+mod plan;
+mod route;
+mod scope;
+mod state;
+pub mod template;
+mod view;
+mod wish;
+mod yaml;
+
+pub use advance::{Advance, advance, replay};
+pub use apply::apply;
+pub use decide::{Decision, Input, Refused, Report, Situation};
+pub use event::NewEvent;
+pub use plan::MAX_STEPS_PER_RUN;
+pub use state::{Approval, Delivery, Ending, HeldLock, Phase, Position, State, StepRecord};
+pub use view::{
+    current_step, execute_response, pending_approval, state_response, status_response,
+    step_statuses,
+};
+pub use wish::{AttemptDraft, Effect, WishedAttempt, WishedLock, Wishes, draft, effects, wishes};
