@@ -1,0 +1,72 @@
+//! What the lock table says about a lock that a run asked for.
+
+use sluice_proto::event::{AcquireLock, EventBody, WaitLock};
+use sluice_proto::ids::WorkflowId;
+use sluice_proto::message::AgentError;
+
+use super::result::{Outstanding, fail_or_retry};
+use super::{Refused, Situation};
+use crate::event::NewEvent;
+use crate::state::{Phase, Position, State};
+
+pub(super) fn granted(
+    situation: &Situation<'_>,
+    state: &State,
+    step: &str,
+    name: &str,
+    fencing_number: u64,
+) -> Result<Vec<NewEvent>, Refused> {
+    let position = waiting(state, step, name)?;
+    let since = match position.phase {
+        Phase::Queued { since } => since,
+        _ => situation.now,
+    };
+    let body = AcquireLock {
+        resource_lock: name.to_owned(),
+        wait_ms: situation.now.ms_since(since),
+        fencing_number,
+    };
+    Ok(vec![NewEvent::of(step, EventBody::AcquireLock(body))])
+}
+
+pub(super) fn queued(
+    state: &State,
+    step: &str,
+    name: &str,
+    holder: Option<WorkflowId>,
+) -> Result<Vec<NewEvent>, Refused> {
+    match waiting(state, step, name)?.phase {
+        // The queue is asked again after a crash; the wait was recorded then.
+        Phase::Queued { .. } => Ok(Vec::new()),
+        _ => {
+            let body = WaitLock { resource_lock: name.to_owned(), holder };
+            Ok(vec![NewEvent::of(step, EventBody::WaitLock(body))])
+        }
+    }
+}
+
+pub(super) fn timed_out(
+    situation: &Situation<'_>,
+    state: &State,
+    step: &str,
+    name: &str,
+) -> Result<Vec<NewEvent>, Refused> {
+    let position = waiting(state, step, name)?;
+    let error = AgentError {
+        code: "lock_timeout".to_owned(),
+        message: format!("lock '{name}' was not free in time"),
+        retryable: Some(true),
+        retry_after_ms: None,
+    };
+    let outstanding = Outstanding::own(situation, step, position.attempt);
+    Ok(fail_or_retry(situation, state, &outstanding, &error))
+}
+
+fn waiting<'a>(state: &'a State, step: &str, name: &str) -> Result<&'a Position, Refused> {
+    state
+        .active
+        .get(step)
+        .filter(|position| matches!(position.phase, Phase::Ready | Phase::Queued { .. }))
+        .filter(|position| position.lock.as_deref() == Some(name) && !state.has_lock(position))
+        .ok_or(Refused::NotWaitingForLock)
+}

@@ -1,0 +1,205 @@
+//! `decide`: what an input from outside makes true, or why it changes nothing.
+
+mod decision;
+mod lock;
+mod result;
+mod start;
+
+use serde_json::{Map, Value};
+use sluice_proto::agents::AgentCatalogue;
+use sluice_proto::ids::{AgentName, WorkflowId};
+use sluice_proto::message::{AgentError, Usage};
+use sluice_proto::timestamp::Timestamp;
+
+use crate::attempt::Loss;
+use crate::event::NewEvent;
+use crate::state::State;
+use crate::template::Template;
+
+/// Something that happened outside the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A run was asked for.
+    Start {
+        /// What the template reads as `context.*`.
+        context: Map<String, Value>,
+    },
+    /// An outstanding attempt brought something.
+    Result {
+        /// Path of the work.
+        path: String,
+        /// Visit of its step.
+        visit: u32,
+        /// Execution of that visit.
+        attempt: u32,
+        /// What it brought.
+        report: Report,
+    },
+    /// An outstanding attempt was given up.
+    Lost {
+        /// Path of the work.
+        path: String,
+        /// Visit of its step.
+        visit: u32,
+        /// Execution of that visit.
+        attempt: u32,
+        /// Why.
+        loss: Loss,
+    },
+    /// Somebody decided what a paused run waits for.
+    Decision(Decision),
+    /// The lock is the run's.
+    LockGranted {
+        /// Step that needs it.
+        step: String,
+        /// Name of the lock.
+        name: String,
+        /// Grows with every acquisition of this lock.
+        fencing_number: u64,
+    },
+    /// Another run holds the lock; this one queues.
+    LockQueued {
+        /// Step that needs it.
+        step: String,
+        /// Name of the lock.
+        name: String,
+        /// Run that holds it.
+        holder: Option<WorkflowId>,
+    },
+    /// The wait for the lock took longer than the template allows.
+    LockTimedOut {
+        /// Step that needs it.
+        step: String,
+        /// Name of the lock.
+        name: String,
+    },
+}
+
+/// What an attempt brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The answer, or why there is none.
+    pub outcome: Result<Map<String, Value>, AgentError>,
+    /// From taking the attempt to its end.
+    pub duration_ms: u64,
+    /// What it cost.
+    pub usage: Option<Usage>,
+    /// Findings for later agents.
+    pub insights: Vec<Value>,
+}
+
+/// A person's decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Go on, or not.
+    pub approved: bool,
+    /// Who; none in open mode.
+    pub approver: Option<String>,
+    /// In which role.
+    pub approver_role: Option<String>,
+    /// In their words.
+    pub comment: Option<String>,
+    /// Why it is right to go on.
+    pub justification: Option<String>,
+}
+
+/// Why an input changes nothing. Under at-least-once delivery most of these are expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The run exists already.
+    #[error("the run has already started")]
+    AlreadyStarted,
+    /// No such attempt is outstanding: settled, superseded, or its run has ended.
+    #[error("no such attempt is outstanding")]
+    NotOutstanding,
+    /// The run waits for no person.
+    #[error("the run is not paused")]
+    NotPaused,
+    /// The same person has approved already.
+    #[error("'{0}' has already approved; another person must")]
+    SameApprover(String),
+    /// The run does not wait for that lock.
+    #[error("the run does not wait for that lock")]
+    NotWaitingForLock,
+}
+
+/// Everything besides the state that a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The template the run is pinned to.
+    pub template: &'a Template,
+    /// What is known of the agents.
+    pub agents: &'a AgentCatalogue,
+    /// The time.
+    pub now: Timestamp,
+    /// Chance, from −1 to 1, for the start of retries.
+    pub jitter: f64,
+}
+
+/// What `input` makes true.
+///
+/// # Errors
+/// Says why it changes nothing.
+pub(crate) fn decide(
+    situation: &Situation<'_>,
+    state: &State,
+    input: Input,
+) -> Result<Vec<NewEvent>, Refused> {
+    match input {
+        Input::Start { context } => start::decide(situation, state, context),
+        Input::Result { path, visit, attempt, report } => result::decide(
+            situation,
+            state,
+            &result::Outstanding::find(situation, state, &path, visit, attempt)?,
+            report,
+        ),
+        Input::Lost { path, visit, attempt, loss } => {
+            let outstanding = result::Outstanding::find(situation, state, &path, visit, attempt)?;
+            result::decide(situation, state, &outstanding, loss.report())
+        }
+        Input::Decision(decision) => decision::decide(situation, state, decision),
+        Input::LockGranted { step, name, fencing_number } => {
+            lock::granted(situation, state, &step, &name, fencing_number)
+        }
+        Input::LockQueued { step, name, holder } => lock::queued(state, &step, &name, holder),
+        Input::LockTimedOut { step, name } => lock::timed_out(situation, state, &step, &name),
+    }
+}
+
+impl Loss {
+    /// A loss, told as the worker would have told it.
+    fn report(self) -> Report {
+        let (code, message, retryable) = match self {
+            Self::Interrupted => (
+                "interrupted",
+                "the worker vanished after it had begun, and the agent must not be called twice",
+                false,
+            ),
+            Self::Undeliverable => {
+                ("undeliverable", "the command was lost under a worker three times", false)
+            }
+            Self::TimedOut => ("timeout", "the attempt ran longer than allowed", true),
+            Self::QueueTimedOut => ("queue_timeout", "no worker took the command in time", true),
+        };
+        Report {
+            outcome: Err(AgentError {
+                code: code.to_owned(),
+                message: message.to_owned(),
+                retryable: Some(retryable),
+                retry_after_ms: None,
+            }),
+            duration_ms: 0,
+            usage: None,
+            insights: Vec::new(),
+        }
+    }
+}
+
+/// Whether trying again can help, where the agent does not say: not for one that changes things.
+pub(crate) fn is_retriable(
+    error: &AgentError,
+    situation: &Situation<'_>,
+    agent: &AgentName,
+) -> bool {
+    error.retryable.unwrap_or_else(|| !situation.agents.traits(agent).effects)
+}

@@ -1,0 +1,326 @@
+//! `plan`: the next event that follows from a state alone, without anything from outside.
+//!
+//! Called again after each event it brought, until nothing follows.
+
+use serde_json::{Map, Value, json};
+use sluice_proto::event::{
+    ApproveGate, CompleteStep, CompleteWorkflow, EventBody, FailStep, Next, Outcome, PauseWorkflow,
+    ReleaseLock, ResumeWorkflow, RollbackStep, Status,
+};
+use sluice_proto::timestamp::Timestamp;
+
+use crate::event::NewEvent;
+use crate::notification;
+use crate::route;
+use crate::scope::RunScope;
+use crate::state::{Ending, Phase, Position, State};
+use crate::template::{Approval, Risk, Step, StepKind, Template};
+
+/// Steps that one run may enter, revisits included.
+pub const MAX_STEPS_PER_RUN: u32 = 100;
+
+/// The next event that follows from `state`, if one does.
+pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Option<NewEvent> {
+    if state.status.is_terminal() || state.sequence == 0 {
+        return None;
+    }
+    if let Some(event) = undone_step(template, state).or_else(|| release(template, state, now)) {
+        return Some(event);
+    }
+    if let (Some(ending), true) = (&state.ending, state.active.is_empty()) {
+        return Some(finish(template, state, ending));
+    }
+    template.steps.values().find_map(|step| {
+        let position = state.active.get(&step.id)?;
+        advance_position(template, state, step, position)
+    })
+}
+
+/// A rollback step has just worked: the step it was reached from is undone.
+fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
+    let by_step = state.last_step.as_ref().filter(|_| state.rolled_back_last)?;
+    let diverted = state.failed_step.as_ref()?;
+    if state.rollbacks.contains(diverted) || !route::is_rollback(template, by_step) {
+        return None;
+    }
+    let reason = state.error_message.clone().unwrap_or_default();
+    let body = EventBody::RollbackStep(RollbackStep { reason, by_step: by_step.clone() });
+    Some(NewEvent::of(diverted, body))
+}
+
+fn release(template: &Template, state: &State, now: Timestamp) -> Option<NewEvent> {
+    let unused = state.locks.iter().find(|(name, _)| {
+        let keeps = |(path, position): (&String, &Position)| {
+            route::keeps(template, state, name, path, position)
+        };
+        !state.active.iter().any(keeps) && !pausing(state)
+    });
+    unused.map(|(name, held)| {
+        let body = ReleaseLock { resource_lock: name.clone(), held_ms: now.ms_since(held.since) };
+        NewEvent::of(&held.step, EventBody::ReleaseLock(body))
+    })
+}
+
+/// A run on its way into a pause has no position for a moment, and keeps what it holds.
+fn pausing(state: &State) -> bool {
+    state.ending.as_ref().is_some_and(|ending| ending.outcome == Outcome::Paused)
+}
+
+fn finish(template: &Template, state: &State, ending: &Ending) -> NewEvent {
+    if ending.outcome == Outcome::Paused {
+        return changes_requested(state, ending);
+    }
+    if let Some(notify) = notification::next_due(template, state, ending) {
+        return NewEvent { step: None, body: EventBody::Notify(notify) };
+    }
+    let status = match ending.outcome {
+        Outcome::Completed if state.rolled_back_last => Status::RolledBack,
+        Outcome::Completed | Outcome::Paused => Status::Completed,
+        Outcome::RolledBack => Status::RolledBack,
+        Outcome::Failed if state.rollbacks.is_empty() => Status::Failed,
+        Outcome::Failed => Status::RolledBack,
+    };
+    let failed = status != Status::Completed;
+    let body = CompleteWorkflow {
+        status,
+        target: ending.target.clone(),
+        failure_reason: failed.then(|| state.failure_reason.clone()).flatten(),
+    };
+    NewEvent { step: None, body: EventBody::CompleteWorkflow(body) }
+}
+
+fn changes_requested(state: &State, ending: &Ending) -> NewEvent {
+    let details = state.outputs.get(&ending.from).and_then(Value::as_object).cloned();
+    pause(
+        state,
+        &ending.from,
+        PauseWorkflow {
+            reason: "changes_requested".to_owned(),
+            risk_level: "medium".to_owned(),
+            details: details.unwrap_or_default(),
+            required: 1,
+            ..PauseWorkflow::default()
+        },
+    )
+}
+
+fn advance_position(
+    template: &Template,
+    state: &State,
+    step: &Step,
+    position: &Position,
+) -> Option<NewEvent> {
+    if !matches!(position.phase, Phase::Ready) {
+        return None;
+    }
+    if let Some(event) = over_budget(template, state, step, position) {
+        return Some(event);
+    }
+    if position.lock.as_deref() == Some("") {
+        let error = "the name of the resource lock rendered to nothing".to_owned();
+        let next = route::after_failure(template, &RunScope::new(state), &step.id);
+        return Some(fail(&step.id, "lock_error", error, position.attempt, next));
+    }
+    if !state.has_lock(position) {
+        return None;
+    }
+    match &step.kind {
+        StepKind::AgentCall(_) | StepKind::Notification(_) => None,
+        StepKind::Terminal => {
+            let next = route::to(template, &RunScope::new(state), None);
+            let body = CompleteStep { next, ..CompleteStep::default() };
+            Some(NewEvent::of(&step.id, EventBody::CompleteStep(body)))
+        }
+        StepKind::Conditional(branch) => {
+            let scope = RunScope::new(state);
+            let check = scope.with(|roots| branch.condition.check(roots));
+            let target = if check.holds { &branch.on_true } else { &branch.on_false };
+            let next = route::to(template, &scope, Some(target));
+            let body = CompleteStep {
+                result: wrap("result", Value::Bool(check.holds)),
+                decision: Some(check.holds.to_string()),
+                decided_by: Some("condition".to_owned()),
+                failure_reason: diversion(template, &next, || {
+                    format!("the condition '{}' is {}", branch.condition.source(), check.holds)
+                }),
+                next,
+                problems: check.reason.into_iter().chain(check.warning).collect(),
+                ..CompleteStep::default()
+            };
+            Some(NewEvent::of(&step.id, EventBody::CompleteStep(body)))
+        }
+        StepKind::Approval(approval) => {
+            let assessment = known_risk(state, approval)?;
+            Some(ask_or_pass(template, state, step, approval, assessment))
+        }
+    }
+}
+
+fn over_budget(
+    template: &Template,
+    state: &State,
+    step: &Step,
+    position: &Position,
+) -> Option<NewEvent> {
+    if position.attempt > 1 {
+        return None;
+    }
+    if state.steps_entered > MAX_STEPS_PER_RUN {
+        let error = format!("the run entered more than {MAX_STEPS_PER_RUN} steps");
+        let next = route::plain_failure(template);
+        return Some(fail(&step.id, "loop_limit", error, position.attempt, next));
+    }
+    let budget = template.loop_budget();
+    if position.visit <= budget.saturating_add(1) {
+        return None;
+    }
+    let error = format!("step '{}' was revisited more than {budget} times", step.id);
+    // The route of an ordinary failure, unless that is the loop itself.
+    let next = match route::after_failure(template, &RunScope::new(state), &step.id) {
+        next if position.visit > budget.saturating_add(2)
+            || next.next_step.as_ref() == Some(&step.id) =>
+        {
+            route::plain_failure(template)
+        }
+        next => next,
+    };
+    Some(fail(&step.id, "loop_limit", error, position.attempt, next))
+}
+
+fn fail(step: &str, error_type: &str, error: String, attempt: u32, next: Next) -> NewEvent {
+    let body = FailStep {
+        error,
+        error_type: error_type.to_owned(),
+        retriable: false,
+        attempt,
+        is_final: true,
+        next,
+    };
+    NewEvent::of(step, EventBody::FailStep(body))
+}
+
+/// The risk of an approval, when no model has to be asked.
+fn known_risk(state: &State, approval: &Approval) -> Option<Map<String, Value>> {
+    match &approval.risk {
+        None => Some(Map::new()),
+        Some(Risk::Override { risk_level, approver_role }) => {
+            let mut assessment = Map::new();
+            if let Some(level) = risk_level {
+                assessment.insert("risk_level".to_owned(), json!(level));
+            }
+            if let Some(role) = approver_role {
+                assessment.insert("approver_role".to_owned(), json!(role));
+            }
+            Some(assessment)
+        }
+        Some(Risk::UsePrevious { step }) => {
+            Some(state.answers.get(step).cloned().unwrap_or_default())
+        }
+        Some(Risk::Llm { rules, .. }) => {
+            let mut assessment = route::by_rules(rules, &RunScope::new(state)).0?;
+            assessment.insert("decided_by".to_owned(), json!("rules"));
+            Some(assessment)
+        }
+    }
+}
+
+/// Passes an approval that needs nobody, else pauses for the right person.
+pub(crate) fn ask_or_pass(
+    template: &Template,
+    state: &State,
+    step: &Step,
+    approval: &Approval,
+    mut assessment: Map<String, Value>,
+) -> NewEvent {
+    let word = |key: &str| {
+        let text = assessment.get(key).and_then(Value::as_str).map(str::trim)?;
+        (!text.is_empty()).then(|| text.to_lowercase())
+    };
+    let known = |level: &String| matches!(level.as_str(), "low" | "medium" | "high" | "critical");
+    // What nobody could assess is high: a missing or unknown level never lowers the bar.
+    let risk_level = word("risk_level").filter(known).unwrap_or_else(|| "high".to_owned());
+    let named_role = word("approver_role").filter(|role| role != "none");
+    if let Some(target) = &approval.on_auto_approved
+        && risk_level == "low"
+        && named_role.is_none()
+        && approval.required_approvals == 1
+    {
+        return pass(template, state, step, target, assessment);
+    }
+    let role = named_role.unwrap_or_else(|| {
+        let senior = matches!(risk_level.as_str(), "high" | "critical");
+        if senior { "devops_engineer" } else { "tech_lead" }.to_owned()
+    });
+    assessment.entry("risk_level").or_insert_with(|| json!(risk_level));
+    let scope = RunScope::new(state);
+    let details = approval.details.as_ref().map(|details| scope.with(|r| details.render(r).value));
+    pause(
+        state,
+        &step.id,
+        PauseWorkflow {
+            reason: "awaiting_approval".to_owned(),
+            risk_level,
+            approver_role: Some(role),
+            risk_assessment: assessment,
+            details: details.and_then(|value| value.as_object().cloned()).unwrap_or_default(),
+            required: approval.required_approvals,
+            ..PauseWorkflow::default()
+        },
+    )
+}
+
+fn pass(
+    template: &Template,
+    state: &State,
+    step: &Step,
+    target: &crate::template::Target,
+    assessment: Map<String, Value>,
+) -> NewEvent {
+    let approver = ApproveGate {
+        approver: "system".to_owned(),
+        approver_role: "auto".to_owned(),
+        ..ApproveGate::default()
+    };
+    let mut result = assessment;
+    result.insert("decision".to_owned(), json!("approved"));
+    result.insert("approver".to_owned(), json!(approver.approver));
+    result.insert("approver_role".to_owned(), json!(approver.approver_role));
+    let body = CompleteStep {
+        next: route::to(template, &RunScope::new(state), Some(target)),
+        result,
+        decision: Some("auto_approved".to_owned()),
+        decided_by: Some("system".to_owned()),
+        ..CompleteStep::default()
+    };
+    NewEvent::of(&step.id, EventBody::CompleteStep(body))
+}
+
+/// Ids of approvals follow from the run, so that no replay and no second coordinator makes others.
+fn pause(state: &State, step: &str, request: PauseWorkflow) -> NewEvent {
+    let approval_id = format!("apr-{}-{}", state.workflow_id, state.approvals.len() + 1);
+    NewEvent::of(step, EventBody::PauseWorkflow(PauseWorkflow { approval_id, ..request }))
+}
+
+/// The event that lets a run go on after a decision.
+pub(crate) fn resume(
+    step: &str,
+    decision: &str,
+    next: Next,
+    result: Map<String, Value>,
+) -> NewEvent {
+    let body = ResumeWorkflow { decision: decision.to_owned(), next, result };
+    NewEvent::of(step, EventBody::ResumeWorkflow(body))
+}
+
+/// Why a route leaves the good path, when it does.
+pub(crate) fn diversion(
+    template: &Template,
+    next: &Next,
+    reason: impl FnOnce() -> String,
+) -> Option<String> {
+    route::is_diversion(template, next).then(reason)
+}
+
+fn wrap(key: &str, value: Value) -> Map<String, Value> {
+    Map::from_iter([(key.to_owned(), value)])
+}

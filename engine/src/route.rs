@@ -1,0 +1,187 @@
+//! Where a run goes: gate answers to targets, targets to the `next` that events carry, locks that
+//! are kept on the way.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use sluice_proto::event::{Next, Outcome};
+
+use crate::expr::Missing;
+use crate::scope::RunScope;
+use crate::state::{Position, State};
+use crate::template::{End, LlmGate, Rule, StepKind, Target, Template};
+
+/// Keys of a gate's answer that may name the route, in this order.
+const ROUTING_KEYS: [&str; 4] = ["decision", "path", "risk_level", "is_docs_only"];
+
+/// The target that ends a run well.
+const WORKFLOW_COMPLETE: &str = "workflow_complete";
+
+/// A gate's answer with the route it names.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Routed<'t> {
+    pub(crate) key: String,
+    pub(crate) decision: String,
+    pub(crate) target: &'t Target,
+}
+
+/// Finds the route that an answer names: the first routing key whose value has a target, else the
+/// only key whose value has one.
+///
+/// # Errors
+/// Says why no route follows. The run must not proceed then.
+pub(crate) fn by_answer<'t>(
+    gate: &'t LlmGate,
+    answer: &Map<String, Value>,
+) -> Result<Routed<'t>, String> {
+    let route = |key: &str, value: &Value| {
+        let decision = normalise(value)?;
+        let target = gate.routes.get(&decision)?;
+        Some(Routed { key: key.to_owned(), decision, target })
+    };
+    let by_key = |key: &&str| answer.get(*key).and_then(|value| route(key, value));
+    if let Some(routed) = ROUTING_KEYS.iter().find_map(by_key) {
+        return Ok(routed);
+    }
+    let mut others = answer.iter().filter_map(|(key, value)| route(key, value));
+    match (others.next(), others.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err("the answer names more than one route".to_owned()),
+        (None, _) => {
+            let expected: Vec<&str> = gate.routes.keys().map(String::as_str).collect();
+            Err(format!("the answer names no route of the gate ({})", expected.join(", ")))
+        }
+    }
+}
+
+/// Routing values are compared in lower case, trimmed, with spaces and `-` as `_`.
+fn normalise(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.trim().to_lowercase().replace([' ', '-'], "_")),
+        _ => None,
+    }
+}
+
+/// The answer of the first rule that applies, with what could not be evaluated on the way.
+pub(crate) fn by_rules(
+    rules: &[Rule],
+    scope: &RunScope<'_>,
+) -> (Option<Map<String, Value>>, Vec<String>) {
+    let mut problems = Vec::new();
+    for rule in rules {
+        let check = scope.with(|roots| rule.when.check(roots));
+        problems.extend(check.reason.iter().chain(&check.warning).cloned());
+        if check.holds {
+            let rendered = scope.with(|roots| rule.answer.render(roots));
+            problems.extend(rendered.problems);
+            return (rendered.value.as_object().cloned(), problems);
+        }
+    }
+    (None, problems)
+}
+
+/// What an event says about going to `target`; without one the run is complete.
+pub(crate) fn to(template: &Template, scope: &RunScope<'_>, target: Option<&Target>) -> Next {
+    match target {
+        Some(Target::Step(id)) => Next {
+            next_step: Some(id.clone()),
+            next_lock: lock_name(template, scope, id),
+            outcome: None,
+        },
+        Some(Target::End(End { name, outcome })) => {
+            Next { next_step: Some(name.clone()), next_lock: None, outcome: Some(*outcome) }
+        }
+        None => Next {
+            next_step: Some(WORKFLOW_COMPLETE.to_owned()),
+            next_lock: None,
+            outcome: Some(Outcome::Completed),
+        },
+    }
+}
+
+/// Where an unrecovered failure of `step` leads: its own target, else the failure notification of
+/// the file, else plain failure.
+pub(crate) fn after_failure(template: &Template, scope: &RunScope<'_>, step: &str) -> Next {
+    if let Some(target) = template.failure_target(step) {
+        return to(template, scope, Some(target));
+    }
+    plain_failure(template)
+}
+
+/// The end of a run that fails where nothing else is said.
+pub(crate) fn plain_failure(template: &Template) -> Next {
+    let has_trigger = template.notifications_for("notify_failure").next().is_some();
+    let target = if has_trigger { "notify_failure" } else { "workflow_failed" };
+    Next { next_step: Some(target.to_owned()), next_lock: None, outcome: Some(Outcome::Failed) }
+}
+
+/// Why a route counts as a diversion: it leads to a bad end or to a rollback step.
+pub(crate) fn is_diversion(template: &Template, next: &Next) -> bool {
+    match next.outcome {
+        Some(outcome) => matches!(outcome, Outcome::Failed | Outcome::RolledBack),
+        None => next.next_step.as_deref().is_some_and(|step| is_rollback(template, step)),
+    }
+}
+
+/// Whether the step undoes what others did.
+pub(crate) fn is_rollback(template: &Template, step: &str) -> bool {
+    template
+        .step(step)
+        .is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(call) if call.is_rollback))
+}
+
+/// The rendered name of the lock that `step` runs under.
+pub(crate) fn lock_name(template: &Template, scope: &RunScope<'_>, step: &str) -> Option<String> {
+    let text = template.step(step)?.resource_lock.as_ref()?;
+    Some(scope.with(|roots| text.render(roots, Missing::Empty)))
+}
+
+/// Whether a position keeps a lock that the run holds.
+///
+/// It does when its step names the lock; when its step names none and only people, branches and
+/// messages stand between it and a step that names it, so that plan, approval and apply are one
+/// critical section; and when it undoes what was done under the lock.
+pub(crate) fn keeps(
+    template: &Template,
+    state: &State,
+    lock: &str,
+    path: &str,
+    position: &Position,
+) -> bool {
+    if let Some(own) = &position.lock {
+        return own == lock;
+    }
+    let held_by = state.locks.get(lock).map(|held| held.step.as_str());
+    if is_rollback(template, path) {
+        return held_by.is_some() && held_by == position.from.as_deref();
+    }
+    leads_to_lock(template, state, lock, path)
+}
+
+fn leads_to_lock(template: &Template, state: &State, lock: &str, from: &str) -> bool {
+    let scope = RunScope::new(state);
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(id) = open.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let Some(step) = template.step(id) else { continue };
+        if step.resource_lock.is_some() {
+            if lock_name(template, &scope, id).as_deref() == Some(lock) {
+                return true;
+            }
+            continue;
+        }
+        if matches!(step.kind, StepKind::AgentCall(_) | StepKind::Terminal) {
+            continue;
+        }
+        open.extend(step.targets().filter_map(|target| match target {
+            Target::Step(next) => Some(next.as_str()),
+            Target::End(_) => None,
+        }));
+    }
+    false
+}

@@ -1,0 +1,240 @@
+//! What is known of a run: a fold of its events, and nothing else.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sluice_proto::event::{CaptureInsight, Notify, Outcome, PauseWorkflow, Status, StepStatus};
+use sluice_proto::ids::{AgentName, WorkflowId};
+use sluice_proto::message::Usage;
+use sluice_proto::timestamp::Timestamp;
+
+/// The state of one run after `sequence` events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The run.
+    pub workflow_id: WorkflowId,
+    /// The run that started it.
+    pub parent_workflow_id: Option<WorkflowId>,
+    /// Events folded so far.
+    pub sequence: u64,
+    /// Where the run stands.
+    pub status: Status,
+    /// Template file name.
+    pub template_name: String,
+    /// The template's own version.
+    pub template_version: String,
+    /// Template text the run is pinned to.
+    pub template_sha256: String,
+    /// Agents the template names.
+    pub participating_agents: Vec<AgentName>,
+    /// The caller's context, an object.
+    pub context: Value,
+    /// By step.
+    pub outputs: IndexMap<String, Value>,
+    /// Whole gate answers by step.
+    pub answers: IndexMap<String, Map<String, Value>>,
+    /// Gate decisions by step.
+    pub decisions: IndexMap<String, Value>,
+    /// Where the run is: every position under way, by step path.
+    pub active: BTreeMap<String, Position>,
+    /// Every step reached so far.
+    pub steps: IndexMap<String, StepRecord>,
+    /// Steps entered in all, revisits included.
+    pub steps_entered: u32,
+    /// Step executed last.
+    pub last_step: Option<String>,
+    /// Locks the run holds, by name.
+    pub locks: BTreeMap<String, HeldLock>,
+    /// Every approval so far, oldest first.
+    pub approvals: Vec<Approval>,
+    /// Deliveries asked for, by id.
+    pub notifications: BTreeMap<String, Delivery>,
+    /// Set once a virtual target was reached and until it took effect.
+    pub ending: Option<Ending>,
+    /// Steps whose changes were undone.
+    pub rollbacks: Vec<String>,
+    /// The step executed last was a rollback that worked.
+    pub rolled_back_last: bool,
+    /// Findings of agents.
+    pub insights: Vec<CaptureInsight>,
+    /// Step that failed or diverted the run first.
+    pub failed_step: Option<String>,
+    /// What went wrong, for people.
+    pub error_message: Option<String>,
+    /// Stable word for why it failed.
+    pub failure_reason: Option<String>,
+    /// What the person who rejected said.
+    pub rejection_reason: Option<String>,
+    /// When the run was accepted.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// When its last event was written.
+    pub updated_at: Timestamp,
+}
+
+impl State {
+    /// A run of which nothing is known but its id.
+    #[must_use]
+    pub fn new(workflow_id: WorkflowId) -> Self {
+        Self {
+            workflow_id,
+            parent_workflow_id: None,
+            sequence: 0,
+            status: Status::Pending,
+            template_name: String::new(),
+            template_version: String::new(),
+            template_sha256: String::new(),
+            participating_agents: Vec::new(),
+            context: Value::Object(Map::new()),
+            outputs: IndexMap::new(),
+            answers: IndexMap::new(),
+            decisions: IndexMap::new(),
+            active: BTreeMap::new(),
+            steps: IndexMap::new(),
+            steps_entered: 0,
+            last_step: None,
+            locks: BTreeMap::new(),
+            approvals: Vec::new(),
+            notifications: BTreeMap::new(),
+            ending: None,
+            rollbacks: Vec::new(),
+            rolled_back_last: false,
+            insights: Vec::new(),
+            failed_step: None,
+            error_message: None,
+            failure_reason: None,
+            rejection_reason: None,
+            started_at: Timestamp::default(),
+            completed_at: None,
+            updated_at: Timestamp::default(),
+        }
+    }
+
+    /// The approval that a position waits for.
+    #[must_use]
+    pub fn approval(&self, id: &str) -> Option<&Approval> {
+        self.approvals.iter().rev().find(|approval| approval.request.approval_id == id)
+    }
+
+    /// Whether this position may work: it needs no lock, or the run holds the one it needs.
+    #[must_use]
+    pub fn has_lock(&self, position: &Position) -> bool {
+        position.lock.as_ref().is_none_or(|name| self.locks.contains_key(name))
+    }
+}
+
+/// One place where a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// How often the run has entered the step, from 1.
+    pub visit: u32,
+    /// Execution of this visit, from 1.
+    pub attempt: u32,
+    /// Step it came from.
+    pub from: Option<String>,
+    /// When the step was entered.
+    pub entered_at: Timestamp,
+    /// Lock the step runs under, rendered when it was entered.
+    pub lock: Option<String>,
+    /// Not before this moment, after a retry.
+    pub due_at: Option<Timestamp>,
+    /// What the step waits for.
+    pub phase: Phase,
+}
+
+/// What a position waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Its own work; first its lock, if it needs one.
+    Ready,
+    /// A lock that another run holds.
+    Queued {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Its gate: the agent has answered.
+    Gate {
+        /// The agent's answer.
+        result: Map<String, Value>,
+        /// Execution the answer came from.
+        agent_attempt: u32,
+        /// From taking that attempt to its end.
+        duration_ms: u64,
+        /// What it cost.
+        usage: Option<Usage>,
+    },
+    /// A person.
+    Waiting {
+        /// Which approval.
+        approval_id: String,
+    },
+}
+
+/// What is known of a step that was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// How it stands.
+    pub status: StepStatus,
+    /// How often it was entered.
+    pub visits: u32,
+    /// Retries in all.
+    pub retries: u32,
+}
+
+/// A lock the run holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLock {
+    /// Step that took it.
+    pub step: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Grows with every acquisition of this lock.
+    pub fencing_number: u64,
+}
+
+/// Something a person decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Step that waits for it.
+    pub step: String,
+    /// Visit of that step.
+    pub visit: u32,
+    /// What was asked.
+    pub request: PauseWorkflow,
+    /// Who approved so far, each once.
+    pub approvers: Vec<String>,
+    /// `pending`, `approved` or `rejected`.
+    pub status: String,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// Telling people: which try is outstanding; none once it is settled.
+    pub announcement_attempt: Option<u32>,
+    /// Not before this moment, after a retry.
+    pub announcement_due_at: Option<Timestamp>,
+}
+
+/// A message that is to be delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// As requested.
+    pub request: Notify,
+    /// Which try is outstanding; none once it is settled.
+    pub attempt: Option<u32>,
+    /// Not before this moment, after a retry.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A virtual target that was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Its name.
+    pub target: String,
+    /// What it makes of the run.
+    pub outcome: Outcome,
+    /// Step that led there.
+    pub from: String,
+}

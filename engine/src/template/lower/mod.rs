@@ -1,0 +1,133 @@
+//! Turns the tree of a file into a [`Template`].
+
+mod approval;
+mod gate;
+mod message;
+mod recovery;
+mod step;
+
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+
+use crate::yaml::{Kind, Node};
+
+use super::context::{Context, scalar_text};
+use super::fields::Fields;
+use super::finding::quoted;
+use super::keys;
+use super::model::{Position, Step, Target, Template};
+
+/// Most steps in one template.
+pub(super) const MAX_STEPS: usize = 1000;
+/// Longest step id, characters.
+const MAX_STEP_ID_CHARS: usize = 64;
+
+/// What was read, with everything the checks of the whole need besides.
+pub(super) struct Lowered {
+    pub(super) template: Template,
+    /// `on_cancel`, which no run follows yet.
+    pub(super) on_cancel: Option<Target>,
+}
+
+/// Reads the whole file. What comes back is only fit to run if nothing was found wrong.
+pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -> Option<Lowered> {
+    let fields = Fields::open(cx, root, &keys::TEMPLATE, "the template")?;
+    fields.review(cx, None);
+    outline(cx, &fields);
+    let steps = lower_steps(cx, &fields);
+    let notifications = message::notifications(cx, &fields);
+    let error_handling = recovery::error_handling(cx, &fields);
+    let error_recovery = recovery::error_recovery(cx, &fields);
+    let on_cancel = fields.target(cx, "on_cancel");
+    let lower_case = text.to_ascii_lowercase();
+    let template = Template {
+        file: file.to_owned(),
+        sha256: hex(&Sha256::digest(text)),
+        name: fields.text(cx, "name").unwrap_or_default().to_owned(),
+        version: recommended(cx, &fields, "version", "1.0"),
+        description: recommended(cx, &fields, "description", ""),
+        urgent: fields.choice(cx, "priority") == Some("urgent"),
+        mentions_production: lower_case.contains("production"),
+        mentions_deploy: lower_case.contains("deploy"),
+        required_context: owned(fields.texts(cx, "required_context")),
+        optional_context: owned(fields.texts(cx, "optional_context")),
+        steps,
+        error_handling,
+        error_recovery,
+        notifications,
+    };
+    Some(Lowered { template, on_cancel })
+}
+
+fn recommended(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str, default: &str) -> String {
+    if !fields.has(name) {
+        cx.findings.warning(fields.at, format!("'{name}' is missing in the template"));
+    }
+    let text = if name == "version" { fields.verbatim(cx, name) } else { fields.text(cx, name) };
+    text.unwrap_or(default).to_owned()
+}
+
+fn owned(texts: Vec<(&str, Position)>) -> Vec<String> {
+    texts.into_iter().map(|(text, _)| text.to_owned()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Collects the names that edges can lead to, before the first edge is read.
+fn outline(cx: &mut Context<'_>, fields: &Fields<'_>) {
+    let Some(Kind::List(items)) = fields.node("notifications").map(|node| &node.kind) else {
+        return;
+    };
+    let triggers = items.iter().filter_map(|item| key_text(item, "trigger"));
+    cx.targets.triggers = triggers.map(|(trigger, _)| trigger.to_owned()).collect();
+}
+
+fn key_text<'n>(node: &'n Node, key: &str) -> Option<(&'n str, Position)> {
+    let Kind::Map(entries) = &node.kind else { return None };
+    let node = Some(&entries.get(key)?.node).filter(|node| !node.is_null())?;
+    scalar_text(node).map(|text| (text, node.at))
+}
+
+fn lower_steps(cx: &mut Context<'_>, fields: &Fields<'_>) -> IndexMap<String, Step> {
+    let nodes = fields.list(cx, "steps");
+    let mut unique = Vec::new();
+    for node in nodes {
+        // A step without a usable id is still read, for what else is wrong with it.
+        if key_text(node, "id").is_none_or(|(id, at)| claim_id(cx, id, at)) {
+            unique.push(node);
+        } else {
+            cx.incomplete = true;
+        }
+    }
+    match nodes.get(MAX_STEPS) {
+        Some(surplus) => {
+            cx.findings.error(surplus.at, format!("a template has at most {MAX_STEPS} steps"));
+        }
+        None if nodes.is_empty() && fields.has("steps") => {
+            cx.findings.error(fields.value_at("steps"), "a template needs at least one step");
+        }
+        None => {}
+    }
+    let steps = unique.into_iter().take(MAX_STEPS).filter_map(|node| step::step(cx, node));
+    steps.map(|step| (step.id.clone(), step)).collect()
+}
+
+/// False, and an error, if another step has the id already.
+fn claim_id(cx: &mut Context<'_>, id: &str, at: Position) -> bool {
+    if let Some(Position { line, column }) = cx.targets.steps.get(id) {
+        let message = format!("the step id {} is already taken, at {line}:{column}", quoted(id));
+        cx.findings.error(at, message);
+        return false;
+    }
+    // Ids are parts of command ids and of paths, where other characters have a meaning.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if id.is_empty() || id.len() > MAX_STEP_ID_CHARS || !id.chars().all(allowed) {
+        let message =
+            format!("{} is not a step id: use 1 to 64 letters, digits, '-' or '_'", quoted(id));
+        cx.findings.error(at, message);
+    }
+    cx.targets.steps.insert(id.to_owned(), at);
+    true
+}

@@ -1,0 +1,115 @@
+//! What people and programs are shown of a run.
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use sluice_proto::api::{ExecuteResponse, PendingApproval, StateResponse, StatusResponse};
+use sluice_proto::event::{Status, StepStatus};
+
+use crate::state::{Approval, Phase, State};
+use crate::template::Template;
+
+/// The step under way, the first in file order if there are several; the last executed one once the
+/// run has ended. Never the name of a virtual target.
+#[must_use]
+pub fn current_step(template: &Template, state: &State) -> Option<String> {
+    let active = template.steps.keys().find(|id| state.active.contains_key(*id));
+    active.cloned().or_else(|| state.last_step.clone())
+}
+
+/// Every step of the template in file order; unvisited ones are `skipped` once the run has ended.
+#[must_use]
+pub fn step_statuses(template: &Template, state: &State) -> IndexMap<String, StepStatus> {
+    let unvisited =
+        if state.status.is_terminal() { StepStatus::Skipped } else { StepStatus::Pending };
+    let status = |id: &String| state.steps.get(id).map_or(unvisited, |record| record.status);
+    template.steps.keys().map(|id| (id.clone(), status(id))).collect()
+}
+
+/// Answer to `workflow.execute`.
+#[must_use]
+pub fn execute_response(template: &Template, state: &State) -> ExecuteResponse {
+    ExecuteResponse {
+        workflow_id: state.workflow_id.clone(),
+        status: state.status,
+        current_step: current_step(template, state),
+        started_at: state.started_at,
+        completed_at: state.completed_at,
+        step_statuses: step_statuses(template, state),
+        outputs: state.outputs.clone(),
+    }
+}
+
+/// Answer to `workflow.status`.
+#[must_use]
+pub fn status_response(template: &Template, state: &State) -> StatusResponse {
+    let queued = state.active.values().find(|position| {
+        matches!(position.phase, Phase::Queued { .. }) && !state.has_lock(position)
+    });
+    StatusResponse {
+        run: execute_response(template, state),
+        template_name: state.template_name.clone(),
+        error_message: state.error_message.clone(),
+        failed_step: state.failed_step.clone(),
+        failure_reason: state.failure_reason.clone(),
+        rejection_reason: state.rejection_reason.clone(),
+        pending_approval: (state.status == Status::Paused)
+            .then(|| pending_approval(state))
+            .flatten(),
+        waiting_for_lock: queued.and_then(|position| position.lock.clone()),
+        locks: state.locks.keys().cloned().collect(),
+        parent_workflow_id: state.parent_workflow_id.clone(),
+        child_workflows: Vec::new(),
+        updated_at: state.updated_at,
+    }
+}
+
+/// Answer to `workflow.state`.
+#[must_use]
+pub fn state_response(template: &Template, state: &State) -> StateResponse {
+    StateResponse {
+        status: status_response(template, state),
+        context: state.context.as_object().cloned().unwrap_or_default(),
+        decisions: state.decisions.clone(),
+        approvals: state.approvals.iter().map(approval_row).collect(),
+        event_count: state.sequence,
+        template_sha256: state.template_sha256.clone(),
+    }
+}
+
+/// What the run waits for a person for.
+#[must_use]
+pub fn pending_approval(state: &State) -> Option<PendingApproval> {
+    let approval = state.active.values().find_map(|position| match &position.phase {
+        Phase::Waiting { approval_id } => state.approval(approval_id),
+        _ => None,
+    })?;
+    let request = &approval.request;
+    let reasoning = request.risk_assessment.get("reasoning").and_then(Value::as_str);
+    Some(PendingApproval {
+        approval_id: request.approval_id.clone(),
+        step_id: approval.step.clone(),
+        risk_level: request.risk_level.clone(),
+        approver_role: request.approver_role.clone(),
+        reasoning: reasoning.map(str::to_owned),
+        details: request.details.clone(),
+        required: request.required,
+        received: u32::try_from(approval.approvers.len()).unwrap_or(u32::MAX),
+        approvers: approval.approvers.clone(),
+        issue: request.approval_issue_id.as_ref().map(|id| json!({"id": id})),
+        created_at: approval.created_at,
+        expires_at: None,
+    })
+}
+
+fn approval_row(approval: &Approval) -> Value {
+    json!({
+        "approval_id": approval.request.approval_id,
+        "step_id": approval.step,
+        "status": approval.status,
+        "risk_level": approval.request.risk_level,
+        "approver_role": approval.request.approver_role,
+        "required": approval.request.required,
+        "approvers": approval.approvers,
+        "created_at": approval.created_at,
+    })
+}

@@ -1,0 +1,356 @@
+//! What a state wants to be outstanding in the world, and the difference between two states.
+//!
+//! Effects are never remembered: they follow from the state. So a crash between a commit and its
+//! effects loses nothing, and a watchdog can compare what should be outstanding with what is.
+
+use serde_json::{Value, json};
+use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
+use sluice_proto::ids::AgentName;
+use sluice_proto::message::CommandKind;
+use sluice_proto::timestamp::Timestamp;
+
+use crate::expr::{Missing, Text};
+use crate::path::Job;
+use crate::scope::RunScope;
+use crate::state::{Phase, Position, State};
+use crate::template::{AgentCall, Gate, LlmGate, Risk, Step, StepKind, Template};
+
+/// An attempt that should be outstanding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WishedAttempt {
+    /// Path of the work.
+    pub path: String,
+    /// Visit of its step, from 1.
+    pub visit: u32,
+    /// Execution of that visit, from 1.
+    pub attempt: u32,
+    /// What is asked for.
+    pub kind: CommandKind,
+    /// Who is asked.
+    pub agent: AgentName,
+    /// Not before this moment.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A lock that a position needs and the run does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedLock {
+    /// Name of the lock.
+    pub name: String,
+    /// Step that needs it.
+    pub step: String,
+    /// Since when the step queues, once it does.
+    pub queued_since: Option<Timestamp>,
+    /// When the wait ends in a failure.
+    pub wait_until: Option<Timestamp>,
+}
+
+/// Everything a state wants to be outstanding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// Attempts, at most one a path.
+    pub attempts: Vec<WishedAttempt>,
+    /// Locks to get.
+    pub locks: Vec<WishedLock>,
+    /// Approvals that wait for people, by id.
+    pub approvals: Vec<String>,
+}
+
+/// Everything `state` wants to be outstanding.
+#[must_use]
+pub fn wishes(template: &Template, state: &State) -> Wishes {
+    let mut wishes = Wishes::default();
+    for (path, position) in &state.active {
+        let Some(step) = template.step(path) else { continue };
+        wish_for_position(state, step, path, position, &mut wishes);
+    }
+    for approval in &state.approvals {
+        let Some(attempt) = approval.announcement_attempt else { continue };
+        wishes.attempts.push(WishedAttempt {
+            path: Job::Announcement.path(&approval.step),
+            visit: approval.visit,
+            attempt,
+            kind: CommandKind::ApprovalRequest,
+            agent: AgentName::notify(),
+            due_at: approval.announcement_due_at,
+        });
+    }
+    for (id, delivery) in &state.notifications {
+        let Some(attempt) = delivery.attempt else { continue };
+        wishes.attempts.push(WishedAttempt {
+            path: id.clone(),
+            visit: 1,
+            attempt,
+            kind: CommandKind::Notification,
+            agent: AgentName::notify(),
+            due_at: delivery.due_at,
+        });
+    }
+    wishes
+}
+
+fn wish_for_position(
+    state: &State,
+    step: &Step,
+    path: &str,
+    position: &Position,
+    wishes: &mut Wishes,
+) {
+    let attempt = |job: Job, kind, agent| WishedAttempt {
+        path: job.path(path),
+        visit: position.visit,
+        attempt: position.attempt,
+        kind,
+        agent,
+        due_at: position.due_at,
+    };
+    match &position.phase {
+        Phase::Ready | Phase::Queued { .. } if !state.has_lock(position) => {
+            let queued_since = match position.phase {
+                Phase::Queued { since } => Some(since),
+                _ => None,
+            };
+            let from = queued_since.unwrap_or(position.entered_at);
+            wishes.locks.push(WishedLock {
+                name: position.lock.clone().unwrap_or_default(),
+                step: path.to_owned(),
+                queued_since,
+                wait_until: step.lock_wait_ms.map(|ms| from.plus_ms(ms)),
+            });
+        }
+        Phase::Ready | Phase::Queued { .. } => match &step.kind {
+            StepKind::AgentCall(call) => {
+                wishes.attempts.push(attempt(Job::Own, CommandKind::AgentCall, call.agent.clone()))
+            }
+            StepKind::Approval(_) => wishes.attempts.push(attempt(
+                Job::Risk,
+                CommandKind::RiskAssessment,
+                AgentName::llm(),
+            )),
+            StepKind::Notification(_) => wishes.attempts.push(attempt(
+                Job::Own,
+                CommandKind::Notification,
+                AgentName::notify(),
+            )),
+            // Decided at once by `plan`.
+            StepKind::Conditional(_) | StepKind::Terminal => {}
+        },
+        Phase::Gate { .. } => {
+            wishes.attempts.push(attempt(Job::Gate, CommandKind::Gate, AgentName::llm()));
+        }
+        Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
+    }
+}
+
+/// An attempt in full, as it is written and dispatched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptDraft {
+    /// Which attempt.
+    pub wish: WishedAttempt,
+    /// The run's lane.
+    pub urgent: bool,
+    /// The rendered payload.
+    pub payload: Value,
+    /// Must be claimed first.
+    pub claim: bool,
+    /// May be repeated after a claim.
+    pub idempotent: bool,
+    /// Longest execution, milliseconds.
+    pub timeout_ms: u64,
+    /// Longest stay in the queue, milliseconds.
+    pub queue_timeout_ms: Option<u64>,
+}
+
+/// Fills in what the command of a wished attempt says.
+#[must_use]
+pub fn draft(
+    template: &Template,
+    agents: &AgentCatalogue,
+    state: &State,
+    wish: WishedAttempt,
+) -> AttemptDraft {
+    let traits = agents.traits(&wish.agent);
+    let step = template.step(wish.path.split('.').next().unwrap_or_default());
+    // Asking a model costs money but can be repeated; telling people is repeated rather than lost.
+    let (claim, idempotent) = match wish.kind {
+        CommandKind::AgentCall | CommandKind::Compensate => (traits.effects, traits.idempotent),
+        CommandKind::Gate | CommandKind::RiskAssessment => (true, true),
+        CommandKind::ApprovalRequest | CommandKind::Notification => (false, true),
+    };
+    let own = matches!(wish.kind, CommandKind::AgentCall);
+    let timeout_ms = match step.and_then(|step| step.timeout_ms) {
+        Some(timeout_ms) if own => timeout_ms,
+        _ if own => traits.timeout_ms,
+        _ => DEFAULT_TIMEOUT_MS,
+    };
+    AttemptDraft {
+        urgent: template.urgent,
+        payload: payload(template, state, step, &wish),
+        claim,
+        idempotent,
+        timeout_ms,
+        queue_timeout_ms: step.and_then(|step| step.queue_timeout_ms).filter(|_| own),
+        wish,
+    }
+}
+
+fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &WishedAttempt) -> Value {
+    let scope = RunScope::new(state);
+    match (wish.kind, step.map(|step| &step.kind)) {
+        (CommandKind::AgentCall, Some(StepKind::AgentCall(call))) => {
+            scope.with(|scope| call.payload.render(scope).value)
+        }
+        (
+            CommandKind::Gate,
+            Some(StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })),
+        ) => gate_payload(template, state, &wish.path_of_step(), scope, gate),
+        (CommandKind::RiskAssessment, Some(StepKind::Approval(approval))) => match &approval.risk {
+            Some(Risk::Llm { prompt, .. }) => {
+                question(template, &scope, prompt, &["low", "medium", "high", "critical"])
+            }
+            _ => json!({}),
+        },
+        (CommandKind::Notification, Some(StepKind::Notification(step))) => {
+            crate::notification::payload(&scope, &step.message, &wish.path)
+        }
+        (CommandKind::Notification, _) => state
+            .notifications
+            .get(&wish.path)
+            .and_then(|delivery| delivery.request.payload.clone())
+            .map_or_else(|| json!({}), Value::Object),
+        (CommandKind::ApprovalRequest, _) => announcement(state, &wish.path_of_step()),
+        _ => json!({}),
+    }
+}
+
+fn gate_payload(
+    template: &Template,
+    state: &State,
+    step: &str,
+    scope: RunScope<'_>,
+    gate: &LlmGate,
+) -> Value {
+    let answers: Vec<&str> = gate.routes.keys().map(String::as_str).collect();
+    let scope = match state.active.get(step).map(|position| &position.phase) {
+        Some(Phase::Gate { result, .. }) => scope.answered(step, result),
+        _ => scope,
+    };
+    question(template, &scope, &gate.prompt, &answers)
+}
+
+fn question(template: &Template, scope: &RunScope<'_>, prompt: &Text, answers: &[&str]) -> Value {
+    let chain: Vec<Value> = template
+        .error_recovery
+        .llm_fallback_chain
+        .iter()
+        .map(|entry| json!({"model": entry.model, "provider": entry.provider}))
+        .collect();
+    json!({
+        "prompt": scope.with(|scope| prompt.render(scope, Missing::NotAvailable)),
+        "answers": answers,
+        "llm_fallback_chain": chain,
+    })
+}
+
+fn announcement(state: &State, step: &str) -> Value {
+    let Some(approval) = state.approvals.iter().rev().find(|approval| approval.step == step) else {
+        return json!({});
+    };
+    let request = &approval.request;
+    json!({
+        "channels": ["log"],
+        "approval_id": request.approval_id,
+        "workflow_id": state.workflow_id,
+        "template_name": state.template_name,
+        "step_id": step,
+        "reason": request.reason,
+        "risk_level": request.risk_level,
+        "approver_role": request.approver_role,
+        "risk_assessment": request.risk_assessment,
+        "details": request.details,
+        "required": request.required,
+    })
+}
+
+impl WishedAttempt {
+    /// Whether both name the same attempt.
+    #[must_use]
+    pub fn is(&self, path: &str, visit: u32, attempt: u32) -> bool {
+        self.path == path && self.visit == visit && self.attempt == attempt
+    }
+
+    fn path_of_step(&self) -> String {
+        match crate::path::Work::parse(&self.path) {
+            crate::path::Work::Step { step, .. } => step.to_owned(),
+            crate::path::Work::Notification(id) => id.to_owned(),
+        }
+    }
+}
+
+/// What the coordinator must do in the same transaction as the events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write the attempt's row; its command is dispatched when due.
+    CreateAttempt(Box<AttemptDraft>),
+    /// Delete the attempt's row; a worker that holds it is told.
+    DropAttempt(WishedAttempt),
+    /// Take the lock if it is free and nobody queues, else queue for it.
+    RequestLock(WishedLock),
+    /// Leave the queue.
+    WithdrawLockRequest(WishedLock),
+    /// Give the lock to the next in the queue.
+    ReleaseLock(String),
+    /// Show people what waits for them.
+    OpenApproval(String),
+    /// It no longer waits.
+    CloseApproval(String),
+}
+
+/// What leads from the wishes of `before` to those of `after`.
+#[must_use]
+pub fn effects(
+    template: &Template,
+    agents: &AgentCatalogue,
+    before: &State,
+    after: &State,
+) -> Vec<Effect> {
+    let old = wishes(template, before);
+    let new = wishes(template, after);
+    let mut effects = Vec::new();
+    let same = |a: &WishedAttempt, b: &WishedAttempt| a.is(&b.path, b.visit, b.attempt);
+    for attempt in &old.attempts {
+        if !new.attempts.iter().any(|other| same(attempt, other)) {
+            effects.push(Effect::DropAttempt(attempt.clone()));
+        }
+    }
+    for lock in &old.locks {
+        let wanted = |other: &WishedLock| other.name == lock.name && other.step == lock.step;
+        let granted = after.locks.contains_key(&lock.name);
+        if !granted && !new.locks.iter().any(wanted) {
+            effects.push(Effect::WithdrawLockRequest(lock.clone()));
+        }
+    }
+    for name in before.locks.keys().filter(|name| !after.locks.contains_key(*name)) {
+        effects.push(Effect::ReleaseLock(name.clone()));
+    }
+    for id in old.approvals.iter().filter(|id| !new.approvals.contains(id)) {
+        effects.push(Effect::CloseApproval(id.clone()));
+    }
+    for attempt in new.attempts {
+        if !old.attempts.iter().any(|other| same(&attempt, other)) {
+            let draft = draft(template, agents, after, attempt);
+            effects.push(Effect::CreateAttempt(Box::new(draft)));
+        }
+    }
+    for lock in new.locks {
+        if !old.locks.iter().any(|other| other.name == lock.name && other.step == lock.step) {
+            effects.push(Effect::RequestLock(lock));
+        }
+    }
+    for id in new.approvals {
+        if !old.approvals.contains(&id) {
+            effects.push(Effect::OpenApproval(id));
+        }
+    }
+    effects
+}
