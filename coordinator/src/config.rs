@@ -1,0 +1,35 @@
+//! What a coordinator is started with.
+
+use std::path::PathBuf;
+
+use sluice_bus::Bus;
+use sluice_proto::agents::AgentCatalogue;
+
+/// Settings of one coordinator.
+pub struct CoordinatorConfig {
+    /// Connection to NATS.
+    pub bus: Bus,
+    /// PostgreSQL as the run-time role.
+    pub database_url: String,
+    /// PostgreSQL as the owner of the schema, for migrations; the run-time role when absent.
+    pub database_owner_url: Option<String>,
+    /// Where templates come from.
+    pub templates: TemplateSource,
+    /// What is known of the agents.
+    pub agents: AgentCatalogue,
+    /// Signs events; at least 32 bytes.
+    pub event_secret: Vec<u8>,
+    /// How long a worker may be silent, milliseconds.
+    pub lease_ms: u64,
+    /// Name of this process in logs.
+    pub instance: String,
+}
+
+/// Where templates come from.
+#[derive(Clone, Debug)]
+pub enum TemplateSource {
+    /// `*.workflow.yaml` files of a folder, read again when they change.
+    Dir(PathBuf),
+    /// Texts compiled into the program: file name and text.
+    Embedded(&'static [(&'static str, &'static str)]),
+}

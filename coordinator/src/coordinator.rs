@@ -1,0 +1,164 @@
+//! One coordinator: its parts, started and stopped together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sluice_bus::{Bus, BusError};
+use sluice_proto::agents::AgentCatalogue;
+use sluice_proto::seal::SigningKey;
+use sluice_proto::timestamp::Timestamp;
+use sqlx::postgres::PgPool;
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::CoordinatorConfig;
+use crate::dispatcher::{self, DispatcherHandle};
+use crate::intake::{self, IntakeHandle};
+use crate::library::Library;
+use crate::loader::Loader;
+use crate::metrics::Metrics;
+use crate::store::{self, StoreError};
+use crate::{api, commands, leases, sweeper};
+
+/// Coordinators share claims, heartbeats and results under this name.
+pub(crate) const QUEUE_GROUP: &str = "coordinator";
+/// Connections to PostgreSQL. Intake, leases, marks and the sweeper use one each; the rest is for reads.
+const CONNECTIONS: u32 = 10;
+/// Time the parts have to finish what they hold.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the parts share.
+pub(crate) struct Shared {
+    pub(crate) bus: Bus,
+    pub(crate) pool: PgPool,
+    pub(crate) library: Arc<Library>,
+    pub(crate) loader: Loader,
+    pub(crate) agents: AgentCatalogue,
+    pub(crate) key: SigningKey,
+    pub(crate) lease_ms: u64,
+    pub(crate) intake: IntakeHandle,
+    pub(crate) dispatcher: DispatcherHandle,
+    pub(crate) metrics: Metrics,
+    /// Creation time of the stream of step commands, as last seen.
+    pub(crate) stream_created_micros: AtomicI64,
+}
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The secret is missing or too short to sign anything.
+    #[error(
+        "the event secret has {0} bytes and needs at least {min}; set SLUICE_EVENT_SECRET",
+        min = SigningKey::MIN_SECRET_BYTES
+    )]
+    Secret(usize),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// NATS.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// A running coordinator.
+pub struct Coordinator {
+    shared: Arc<Shared>,
+    stop_intake: CancellationToken,
+    stop_rest: CancellationToken,
+    intake: tokio::task::JoinHandle<()>,
+    parts: JoinSet<()>,
+}
+
+impl Coordinator {
+    /// Brings the schema up to date, creates streams and consumers, and starts every part. When this
+    /// returns, requests are being served.
+    ///
+    /// # Errors
+    /// The secret is too short, or PostgreSQL or NATS cannot be used.
+    pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
+        let key = SigningKey::new(&config.event_secret)
+            .ok_or(StartError::Secret(config.event_secret.len()))?;
+        let owner_url = config.database_owner_url.as_deref().unwrap_or(&config.database_url);
+        store::migrate(owner_url, &config.database_url).await?;
+        let pool = store::connect(&config.database_url, CONNECTIONS).await?;
+        store::events::ensure_partitions(&mut *pool.acquire().await.map_err(StoreError::from)?).await?;
+        config.bus.ensure_topology().await?;
+        let created = config.bus.steps_stream_created().await?.unwrap_or_default();
+        let library = Arc::new(Library::new(config.templates));
+        let (intake, inputs) = intake::channel();
+        let (dispatcher, dispatches) = dispatcher::channel();
+        let shared = Arc::new(Shared {
+            loader: Loader::new(Arc::clone(&library)),
+            bus: config.bus,
+            pool,
+            library,
+            agents: config.agents,
+            key,
+            lease_ms: config.lease_ms,
+            intake,
+            dispatcher,
+            metrics: Metrics::default(),
+            stream_created_micros: AtomicI64::new(created),
+        });
+        let (stop_intake, stop_rest) = (CancellationToken::new(), CancellationToken::new());
+        let intake = tokio::spawn(intake::run(Arc::clone(&shared), inputs, stop_intake.clone()));
+        let mut parts = JoinSet::new();
+        let run = || (Arc::clone(&shared), stop_rest.clone());
+        let (part, stop) = run();
+        parts.spawn(dispatcher::run(part, dispatches, stop));
+        let (part, stop) = run();
+        parts.spawn(async { told("results", intake::results::run(part, stop).await) });
+        let (part, stop) = run();
+        parts.spawn(async { told("leases", leases::run(part, stop).await) });
+        let (part, stop) = run();
+        parts.spawn(async { told("commands", commands::run(part, stop).await) });
+        let (part, stop) = run();
+        parts.spawn(sweeper::run(part, stop));
+        let service = api::serve(&shared).await?;
+        let (part, stop) = run();
+        parts.spawn(api::run(part, service, stop));
+        tracing::info!(
+            instance = config.instance,
+            key.id = shared.key.key_id(),
+            "coordinator is up: at-least-once dispatch, at-most-once commit per attempt, effects \
+             exactly once for agents that honour the idempotency key"
+        );
+        Ok(Self { shared, stop_intake, stop_rest, intake, parts })
+    }
+
+    /// Takes no more work, finishes what it holds and answers who waits. Whatever is left undone is
+    /// done by the next coordinator.
+    pub async fn stop(mut self) {
+        self.stop_rest.cancel();
+        let ended = tokio::time::timeout(STOP_TIMEOUT, async {
+            while self.parts.join_next().await.is_some() {}
+            self.stop_intake.cancel();
+            if let Err(error) = (&mut self.intake).await {
+                tracing::error!(%error, "the intake ended badly");
+            }
+        });
+        if ended.await.is_err() {
+            tracing::warn!("the coordinator did not finish in time; the next one goes on from the database");
+            self.parts.abort_all();
+            self.intake.abort();
+        }
+        if self.shared.bus.flush().await.is_err() {
+            tracing::debug!("NATS was away at the end");
+        }
+        self.shared.pool.close().await;
+        self.shared.stream_created_micros.store(0, Ordering::Release);
+    }
+}
+
+fn told(part: &str, result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(part, error = %format!("{error:#}"), "a part of the coordinator ended");
+    }
+}
+
+/// The clock of this process, in the database's precision.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from(OffsetDateTime::now_utc())
+}

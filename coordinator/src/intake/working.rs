@@ -1,0 +1,317 @@
+//! The runs of one batch while it is being worked out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sluice_engine::template::{self, Template};
+use sluice_engine::{Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, advance};
+use sluice_proto::event::{EVENT_VERSION, Event};
+use sluice_proto::ids::{CommandId, WorkflowId};
+use sluice_proto::seal::{GENESIS_HASH, hex};
+use sluice_proto::timestamp::Timestamp;
+use time::OffsetDateTime;
+
+use super::locks::LockOp;
+use crate::cloud_event;
+use crate::coordinator::Shared;
+use crate::dispatcher::{self, Dispatch};
+use crate::loader::LoadedRun;
+use crate::store::StoreError;
+use crate::store::approvals::ApprovalRow;
+use crate::store::attempts::{AttemptKey, StoredAttempt};
+use crate::store::events::EventRow;
+use crate::store::runs::RunRow;
+
+/// A run with what the batch has made of it so far.
+pub(super) struct WorkingRun {
+    pub(super) template: Arc<Template>,
+    pub(super) state: Arc<State>,
+    /// Text to keep with a new run.
+    pub(super) new_template_text: Option<Arc<str>>,
+    started_month: time::Date,
+    /// None for a new run.
+    expected_sequence: Option<u64>,
+    last_hash: [u8; 32],
+}
+
+/// Everything a batch is about to write, publish and answer.
+#[derive(Default)]
+pub(super) struct Working {
+    pub(super) runs: HashMap<String, WorkingRun>,
+    pub(super) events: Vec<EventRow>,
+    pub(super) feed: Vec<(String, Bytes)>,
+    pub(super) created: HashMap<AttemptKey, (StoredAttempt, AttemptDraft)>,
+    /// Deleted attempts, with the fence they must still have.
+    pub(super) deleted: Vec<(AttemptKey, Option<u64>)>,
+    pub(super) opened: Vec<ApprovalRow>,
+    pub(super) closed: Vec<(String, String)>,
+    pub(super) lock_ops: Vec<LockOp>,
+}
+
+/// The clock and the chance of one batch.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+}
+
+impl Working {
+    /// Adds runs as they were read.
+    pub(super) fn add(&mut self, loaded: HashMap<String, LoadedRun>) {
+        for (id, run) in loaded {
+            self.runs.entry(id).or_insert(WorkingRun {
+                template: run.template,
+                state: run.state,
+                new_template_text: None,
+                started_month: run.head.started_month,
+                expected_sequence: Some(run.head.sequence),
+                last_hash: run.head.last_hash,
+            });
+        }
+    }
+
+    /// Adds a run that does not exist yet.
+    pub(super) fn add_new(
+        &mut self,
+        id: &WorkflowId,
+        template: Arc<Template>,
+        text: Arc<str>,
+        moment: Moment,
+    ) {
+        let run = WorkingRun {
+            template,
+            state: Arc::new(State::new(id.clone())),
+            new_template_text: Some(text),
+            started_month: month_of(moment.now),
+            expected_sequence: None,
+            last_hash: GENESIS_HASH,
+        };
+        self.runs.insert(id.to_string(), run);
+    }
+
+    /// Advances a run by one input. `settled` names the attempt that the input settles, with its
+    /// fence, so that the deletion checks it.
+    pub(super) fn advance(
+        &mut self,
+        shared: &Shared,
+        id: &WorkflowId,
+        input: Input,
+        settled: Option<(&AttemptKey, u64)>,
+        moment: Moment,
+    ) -> Result<Result<(), Refused>, StoreError> {
+        let Some(run) = self.runs.get(id.as_str()) else { return Ok(Err(Refused::NotOutstanding)) };
+        let situation = Situation {
+            template: &run.template,
+            agents: &shared.agents,
+            now: moment.now,
+            jitter: fastrand::f64() * 2.0 - 1.0,
+        };
+        let Advance { state, events, effects } = match advance(&situation, &run.state, input) {
+            Ok(advance) => advance,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        self.record(shared, id, state, events, moment)?;
+        for effect in effects {
+            self.note(shared, id, effect, settled, moment);
+        }
+        Ok(Ok(()))
+    }
+
+    fn record(
+        &mut self,
+        shared: &Shared,
+        id: &WorkflowId,
+        state: State,
+        events: Vec<NewEvent>,
+        moment: Moment,
+    ) -> Result<(), StoreError> {
+        let Some(run) = self.runs.get_mut(id.as_str()) else { return Ok(()) };
+        let mut sequence = run.state.sequence;
+        for event in events {
+            sequence += 1;
+            let event = Event {
+                event_id: uuid::Uuid::now_v7().to_string(),
+                workflow_id: id.clone(),
+                parent_workflow_id: state.parent_workflow_id.clone(),
+                sequence,
+                step_id: event.step,
+                timestamp: moment.now,
+                event_version: EVENT_VERSION,
+                prev_hash: hex(&run.last_hash),
+                key_id: shared.key.key_id().to_owned(),
+                body: event.body,
+            };
+            let sealed = shared.key.seal(&event).map_err(|error| StoreError::Unreadable {
+                what: "new event".to_owned(),
+                cause: error.to_string(),
+            })?;
+            if let Some(body) = cloud_event::encode(&event, &sealed.body) {
+                let slug = template::slug(&run.template.file).replace('.', "-");
+                let subject = shared.bus.subjects().event(&slug, id, event.body.action());
+                self.feed.push((subject, body));
+            }
+            run.last_hash = sealed.hash;
+            self.events.push(EventRow {
+                started_month: run.started_month,
+                workflow_id: id.to_string(),
+                sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
+                body: sealed.body,
+                signature: sealed.signature.to_vec(),
+            });
+        }
+        run.state = Arc::new(state);
+        Ok(())
+    }
+
+    fn note(
+        &mut self,
+        shared: &Shared,
+        id: &WorkflowId,
+        effect: Effect,
+        settled: Option<(&AttemptKey, u64)>,
+        moment: Moment,
+    ) {
+        match effect {
+            Effect::CreateAttempt(draft) => {
+                let stored = stored_attempt(shared, id, &draft, moment.now);
+                let key = AttemptKey::from(&stored.id);
+                self.created.insert(key, (stored, *draft));
+            }
+            Effect::DropAttempt(wish) => {
+                let key = AttemptKey::from(&CommandId {
+                    workflow_id: id.clone(),
+                    step_path: wish.path,
+                    visit: wish.visit,
+                    attempt: wish.attempt,
+                });
+                // An attempt that this very batch made was never written.
+                if self.created.remove(&key).is_none() {
+                    let fence = settled.filter(|(settled, _)| **settled == key).map(|(_, fence)| fence);
+                    self.deleted.push((key, fence));
+                }
+            }
+            Effect::RequestLock(wish) => self.lock_ops.push(LockOp::Request { run: id.clone(), wish }),
+            Effect::WithdrawLockRequest(wish) => {
+                self.lock_ops.push(LockOp::Withdraw { run: id.clone(), wish });
+            }
+            Effect::ReleaseLock(name) => {
+                self.lock_ops.push(LockOp::Release { run: id.clone(), name });
+            }
+            Effect::OpenApproval(approval_id) => self.open_approval(id, &approval_id),
+            Effect::CloseApproval(approval_id) => self.close_approval(id, approval_id),
+        }
+    }
+
+    fn open_approval(&mut self, id: &WorkflowId, approval_id: &str) {
+        let run = self.runs.get(id.as_str());
+        let Some(approval) = run.and_then(|run| run.state.approval(approval_id)) else { return };
+        let row = ApprovalRow {
+            approval_id: approval_id.to_owned(),
+            workflow_id: id.to_string(),
+            step_id: approval.step.clone(),
+            reason: approval.request.reason.clone(),
+            risk_level: approval.request.risk_level.clone(),
+            approver_role: approval.request.approver_role.clone(),
+            required: i32::try_from(approval.request.required).unwrap_or(i32::MAX),
+            created_at: approval.created_at.into(),
+        };
+        self.opened.push(row);
+    }
+
+    fn close_approval(&mut self, id: &WorkflowId, approval_id: String) {
+        let run = self.runs.get(id.as_str());
+        let status = run.and_then(|run| run.state.approval(&approval_id)).map(|a| a.status.clone());
+        let status = status.filter(|status| status != "pending");
+        self.closed.push((approval_id, status.unwrap_or_else(|| "cancelled".to_owned())));
+    }
+
+    /// The rows of runs that have changed: new ones, and those that were there.
+    pub(super) fn run_rows(&self) -> (Vec<RunRow>, Vec<RunRow>) {
+        let changed = self.runs.values().filter(|run| run.has_changed());
+        let mut rows: Vec<&WorkingRun> = changed.collect();
+        // The same order everywhere keeps two coordinators from waiting for each other.
+        rows.sort_by(|a, b| a.state.workflow_id.cmp(&b.state.workflow_id));
+        let (new, old): (Vec<&WorkingRun>, Vec<&WorkingRun>) =
+            rows.into_iter().partition(|run| run.expected_sequence.is_none());
+        (new.into_iter().map(WorkingRun::row).collect(), old.into_iter().map(WorkingRun::row).collect())
+    }
+
+    /// Commands to publish once the batch is committed.
+    pub(super) fn dispatches(&self, shared: &Shared) -> Vec<Dispatch> {
+        self.created
+            .values()
+            .filter_map(|(stored, draft)| {
+                let run = self.runs.get(stored.id.workflow_id.as_str())?;
+                dispatcher::dispatch(shared, &run.state, stored, draft)
+            })
+            .collect()
+    }
+}
+
+impl WorkingRun {
+    pub(super) fn has_changed(&self) -> bool {
+        self.expected_sequence.unwrap_or(0) != self.state.sequence
+    }
+
+    fn row(&self) -> RunRow {
+        let state = &self.state;
+        let sequence = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        RunRow {
+            workflow_id: state.workflow_id.to_string(),
+            started_month: self.started_month,
+            template_name: state.template_name.clone(),
+            template_sha256: state.template_sha256.clone(),
+            status: state.status.as_str(),
+            current_step: sluice_engine::current_step(&self.template, state),
+            expected_sequence: sequence(self.expected_sequence.unwrap_or(0)),
+            sequence: sequence(state.sequence),
+            last_hash: self.last_hash.to_vec(),
+            parent_workflow_id: state.parent_workflow_id.as_ref().map(ToString::to_string),
+            started_at: state.started_at.into(),
+            updated_at: state.updated_at.into(),
+            completed_at: state.completed_at.map(Into::into),
+            failed_step: state.failed_step.clone(),
+            error_message: state.error_message.clone(),
+        }
+    }
+}
+
+/// The row of a new attempt.
+pub(crate) fn stored_attempt(
+    shared: &Shared,
+    id: &WorkflowId,
+    draft: &AttemptDraft,
+    now: Timestamp,
+) -> StoredAttempt {
+    StoredAttempt {
+        id: CommandId {
+            workflow_id: id.clone(),
+            step_path: draft.wish.path.clone(),
+            visit: draft.wish.visit,
+            attempt: draft.wish.attempt,
+        },
+        agent: draft.wish.agent.to_string(),
+        urgent: draft.urgent,
+        row: sluice_engine::attempt::AttemptRow {
+            fence: 1,
+            dispatch: 1,
+            lost: 0,
+            claim: draft.claim,
+            idempotent: draft.idempotent,
+            worker: None,
+            claimed: false,
+            leased_at: None,
+            lease_until: None,
+            published: None,
+            due_at: draft.wish.due_at.unwrap_or(now),
+            lease_ms: shared.lease_ms,
+            timeout_ms: draft.timeout_ms,
+            queue_timeout_ms: draft.queue_timeout_ms,
+        },
+    }
+}
+
+fn month_of(moment: Timestamp) -> time::Date {
+    let date = OffsetDateTime::from(moment).date();
+    date.replace_day(1).unwrap_or(date)
+}

@@ -1,0 +1,32 @@
+//! Brings the schema up to date. Safe to run from several processes at once.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, SqlSafeStr};
+
+use super::StoreError;
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "first", include_str!("../../migrations/0001_first.sql"))];
+
+/// Applies what is missing as the owner, then grants the run-time role what it needs.
+pub(crate) async fn migrate(owner_url: &str, run_time_url: &str) -> Result<(), StoreError> {
+    let mut connection = PgConnection::connect(owner_url).await?;
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        let sql = sql.into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    });
+    let migrator = Migrator::with_migrations(migrations.to_vec());
+    migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
+        StoreError::Unreadable { what: "schema".to_owned(), cause: error.to_string() }
+    })?;
+    let run_time = PgConnectOptions::from_str(run_time_url)?;
+    sqlx::query("select grant_run_time($1::name)")
+        .bind(run_time.get_username())
+        .execute(&mut connection)
+        .await?;
+    Ok(connection.close().await?)
+}

@@ -1,0 +1,201 @@
+//! `runs`: where each run stands.
+
+use sluice_proto::api::{ListRequest, WorkflowSummary};
+use sluice_proto::event::Status;
+use sluice_proto::ids::WorkflowId;
+use sluice_proto::timestamp::Timestamp;
+use sqlx::{PgConnection, Row};
+
+use super::{Moment, StoreError};
+
+/// What every writer reads first.
+#[derive(Clone, Debug)]
+pub(crate) struct RunHead {
+    pub(crate) workflow_id: WorkflowId,
+    pub(crate) started_month: time::Date,
+    pub(crate) template_sha256: String,
+    pub(crate) sequence: u64,
+    pub(crate) last_hash: [u8; 32],
+}
+
+/// A run row as it will be after a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct RunRow {
+    pub(crate) workflow_id: String,
+    pub(crate) started_month: time::Date,
+    pub(crate) template_name: String,
+    pub(crate) template_sha256: String,
+    pub(crate) status: &'static str,
+    pub(crate) current_step: Option<String>,
+    pub(crate) expected_sequence: i64,
+    pub(crate) sequence: i64,
+    pub(crate) last_hash: Vec<u8>,
+    pub(crate) parent_workflow_id: Option<String>,
+    pub(crate) started_at: Moment,
+    pub(crate) updated_at: Moment,
+    pub(crate) completed_at: Option<Moment>,
+    pub(crate) failed_step: Option<String>,
+    pub(crate) error_message: Option<String>,
+}
+
+/// Heads of the runs that exist among `ids`.
+pub(crate) async fn find_heads(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<Vec<RunHead>, StoreError> {
+    let rows = sqlx::query(
+        "select workflow_id, started_month, template_sha256, sequence, last_hash
+           from runs where workflow_id = any($1)",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(head).collect()
+}
+
+fn head(row: &sqlx::postgres::PgRow) -> Result<RunHead, StoreError> {
+    let unreadable = |cause: String| StoreError::Unreadable { what: "run".to_owned(), cause };
+    let id: String = row.try_get(0)?;
+    let hash: Vec<u8> = row.try_get(4)?;
+    Ok(RunHead {
+        workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
+        started_month: row.try_get(1)?,
+        template_sha256: row.try_get(2)?,
+        sequence: u64::try_from(row.try_get::<i64, _>(3)?).map_err(|e| unreadable(e.to_string()))?,
+        last_hash: hash.try_into().map_err(|_| unreadable("hash of another length".to_owned()))?,
+    })
+}
+
+/// Inserts new runs; the ids of those that were free come back.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    rows: &[RunRow],
+) -> Result<Vec<String>, StoreError> {
+    let inserted = sqlx::query_scalar(
+        "insert into runs (workflow_id, started_month, template_name, template_sha256, status,
+                           current_step, sequence, last_hash, parent_workflow_id, started_at,
+                           updated_at, completed_at, failed_step, error_message)
+         select * from unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::text[], $6::text[],
+                              $7::bigint[], $8::bytea[], $9::text[], $10::timestamptz[],
+                              $11::timestamptz[], $12::timestamptz[], $13::text[], $14::text[])
+         on conflict (workflow_id) do nothing
+         returning workflow_id",
+    )
+    .bind(column(rows, |r| r.workflow_id.clone()))
+    .bind(column(rows, |r| r.started_month))
+    .bind(column(rows, |r| r.template_name.clone()))
+    .bind(column(rows, |r| r.template_sha256.clone()))
+    .bind(column(rows, |r| r.status))
+    .bind(column(rows, |r| r.current_step.clone()))
+    .bind(column(rows, |r| r.sequence))
+    .bind(column(rows, |r| r.last_hash.clone()))
+    .bind(column(rows, |r| r.parent_workflow_id.clone()))
+    .bind(column(rows, |r| r.started_at))
+    .bind(column(rows, |r| r.updated_at))
+    .bind(column(rows, |r| r.completed_at))
+    .bind(column(rows, |r| r.failed_step.clone()))
+    .bind(column(rows, |r| r.error_message.clone()))
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted)
+}
+
+/// Moves runs on that are still at the expected sequence; how many were.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    rows: &[RunRow],
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "update runs r
+            set status = u.status, current_step = u.current_step, sequence = u.sequence,
+                last_hash = u.last_hash, updated_at = u.updated_at, completed_at = u.completed_at,
+                failed_step = u.failed_step, error_message = u.error_message
+           from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[],
+                       $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[])
+                as u (workflow_id, expected, status, current_step, sequence, last_hash, updated_at,
+                      completed_at, failed_step, error_message)
+          where r.workflow_id = u.workflow_id and r.sequence = u.expected",
+    )
+    .bind(column(rows, |r| r.workflow_id.clone()))
+    .bind(column(rows, |r| r.expected_sequence))
+    .bind(column(rows, |r| r.status))
+    .bind(column(rows, |r| r.current_step.clone()))
+    .bind(column(rows, |r| r.sequence))
+    .bind(column(rows, |r| r.last_hash.clone()))
+    .bind(column(rows, |r| r.updated_at))
+    .bind(column(rows, |r| r.completed_at))
+    .bind(column(rows, |r| r.failed_step.clone()))
+    .bind(column(rows, |r| r.error_message.clone()))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Turns rows into one column, as `unnest` takes it.
+pub(super) fn column<'r, R, T>(rows: &'r [R], field: impl Fn(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(field).collect()
+}
+
+/// Finished runs listed when the caller sets no limit.
+const DEFAULT_FINISHED: i64 = 1_000;
+/// Most runs in one answer.
+const MAX_LISTED: i64 = 10_000;
+
+/// Runs, newest first: every open one and the newest finished ones, or a page.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    request: &ListRequest,
+) -> Result<Vec<WorkflowSummary>, StoreError> {
+    let status = request.status.map(Status::as_str);
+    let rows = match (request.limit, request.offset) {
+        (None, None) => sqlx::query(
+            "select workflow_id, status, current_step, started_at, template_name, completed_at,
+                    updated_at, failed_step, error_message
+               from ((select * from runs where completed_at is null limit $4)
+                     union all
+                     (select * from runs
+                       where completed_at is not null
+                         and ($1::text is null or status = $1)
+                         and ($2::text is null or template_name = $2)
+                       order by started_at desc, workflow_id desc limit $3)) r
+              where ($1::text is null or status = $1)
+                and ($2::text is null or template_name = $2)
+              order by started_at desc, workflow_id desc",
+        )
+        .bind(status)
+        .bind(&request.template_name)
+        .bind(DEFAULT_FINISHED)
+        .bind(MAX_LISTED),
+        (limit, offset) => sqlx::query(
+            "select workflow_id, status, current_step, started_at, template_name, completed_at,
+                    updated_at, failed_step, error_message
+               from runs
+              where ($1::text is null or status = $1) and ($2::text is null or template_name = $2)
+              order by started_at desc, workflow_id desc limit $3 offset $4",
+        )
+        .bind(status)
+        .bind(&request.template_name)
+        .bind(limit.map_or(DEFAULT_FINISHED, i64::from).min(MAX_LISTED))
+        .bind(i64::from(offset.unwrap_or(0))),
+    }
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(summary).collect()
+}
+
+fn summary(row: &sqlx::postgres::PgRow) -> Result<WorkflowSummary, StoreError> {
+    let unreadable = |cause: String| StoreError::Unreadable { what: "run".to_owned(), cause };
+    let id: String = row.try_get(0)?;
+    let status: String = row.try_get(1)?;
+    Ok(WorkflowSummary {
+        workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
+        status: serde_json::from_value(status.into()).map_err(|e| unreadable(e.to_string()))?,
+        current_step: row.try_get(2)?,
+        started_at: Timestamp::from(row.try_get::<Moment, _>(3)?),
+        template_name: row.try_get(4)?,
+        completed_at: row.try_get::<Option<Moment>, _>(5)?.map(Timestamp::from),
+        updated_at: Timestamp::from(row.try_get::<Moment, _>(6)?),
+        failed_step: row.try_get(7)?,
+        error_message: row.try_get(8)?,
+    })
+}

@@ -1,0 +1,45 @@
+//! What the watchdog asks: runs that wait for nothing, locks that are free while somebody queues.
+
+use sqlx::PgConnection;
+
+use super::{Moment, StoreError};
+
+/// Open runs, untouched since `before`, that have no attempt, no approval and no place in a queue.
+pub(crate) async fn stranded_runs(
+    connection: &mut PgConnection,
+    before: Moment,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select workflow_id from runs r
+          where completed_at is null and updated_at < $1
+            and not exists (select from attempts a where a.workflow_id = r.workflow_id)
+            and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
+            and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
+          limit 100",
+    )
+    .bind(before)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Locks that nobody holds while others queue: name, and the run that is first.
+pub(crate) async fn idle_locks(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, String)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select distinct on (l.name) l.name, w.workflow_id
+           from locks l join lock_waiters w on w.name = l.name
+          where l.workflow_id is null order by l.name, w.waiter_id limit 100",
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Whether the database answers, and the durability in force: `(fsync, synchronous_commit)`.
+pub(crate) async fn durability(
+    connection: &mut PgConnection,
+) -> Result<(String, String), StoreError> {
+    Ok(sqlx::query_as("select current_setting('fsync'), current_setting('synchronous_commit')")
+        .fetch_one(connection)
+        .await?)
+}

@@ -1,0 +1,91 @@
+//! The sweeper: finds what a crash, a lost message or a lost worker left behind.
+//!
+//! Every coordinator sweeps. Whatever two of them find at once is written under a condition that only
+//! one of them meets.
+
+mod attempts;
+mod locks;
+mod watchdog;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Shared;
+use crate::store::{StoreError, events, requests};
+
+/// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
+const INTERVAL_MS: u64 = 500;
+/// Time between two rounds of the watchdog.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two rounds of housekeeping.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Why a sweep was not finished.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Bus(#[from] sluice_bus::BusError),
+}
+
+impl From<sqlx::Error> for SweepError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Sweeps until told to stop.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let (mut watched, mut kept) = (Instant::now(), None);
+    let mut failing = false;
+    loop {
+        let wait = Duration::from_millis(fastrand::u64(INTERVAL_MS * 4 / 5..=INTERVAL_MS * 6 / 5));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+        let watch = watched.elapsed() >= WATCHDOG_INTERVAL;
+        let keep = kept.is_none_or(|at: Instant| at.elapsed() >= HOUSEKEEPING_INTERVAL);
+        match sweep(&shared, watch, keep).await {
+            Ok(()) => {
+                failing = false;
+                if watch {
+                    watched = Instant::now();
+                }
+                if keep {
+                    kept = Some(Instant::now());
+                }
+            }
+            // Told once an absence, not twice a second.
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(%error, "a sweep failed; the next one tries again");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn sweep(shared: &Arc<Shared>, watch: bool, keep: bool) -> Result<(), SweepError> {
+    locks::sweep(shared).await?;
+    attempts::sweep_overdue(shared).await?;
+    let created = shared.bus.steps_stream_created().await?;
+    if created.is_none() {
+        shared.bus.ensure_topology().await?;
+    }
+    shared.stream_created_micros.store(created.unwrap_or_default(), Ordering::Release);
+    attempts::sweep_lanes(shared).await?;
+    if watch {
+        watchdog::sweep(shared).await?;
+    }
+    if keep {
+        let mut connection = shared.pool.acquire().await?;
+        events::ensure_partitions(&mut connection).await?;
+        requests::delete_old(&mut connection).await?;
+    }
+    Ok(())
+}
