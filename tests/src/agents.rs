@@ -1,0 +1,155 @@
+//! Scripted HTTP agents, and a scripted server that speaks the OpenAI protocol.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// One call of an agent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Agent name.
+    pub agent: String,
+    /// The step command.
+    pub command: Value,
+    /// The `Idempotency-Key` header.
+    pub idempotency_key: String,
+}
+
+impl Call {
+    /// Path of the step.
+    #[must_use]
+    pub fn step(&self) -> &str {
+        self.command["step_id"].as_str().unwrap_or_default()
+    }
+
+    /// Execution of its visit, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u64 {
+        self.command["attempt"].as_u64().unwrap_or_default()
+    }
+}
+
+/// What a scripted agent answers: a status and a body.
+pub type Reply = (u16, Value);
+/// Decides the answer to a call.
+pub type Script = dyn Fn(&Call) -> Reply + Send + Sync;
+
+struct Inner {
+    calls: Mutex<Vec<Call>>,
+    script: Box<Script>,
+    answers: Mutex<HashMap<String, Vec<Value>>>,
+    prompts: Mutex<Vec<Value>>,
+}
+
+/// Agents on a loopback port: `POST /agents/<name>` and `POST /v1/chat/completions`.
+#[derive(Clone)]
+pub struct Agents {
+    inner: Arc<Inner>,
+    addr: SocketAddr,
+}
+
+impl Agents {
+    /// Starts agents that answer what `script` says.
+    pub async fn start(script: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+        let inner = Arc::new(Inner {
+            calls: Mutex::default(),
+            script: Box::new(script),
+            answers: Mutex::default(),
+            prompts: Mutex::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let app = Router::new()
+            .route("/agents/{agent}", post(call))
+            .route("/v1/chat/completions", post(complete))
+            .with_state(Arc::clone(&inner));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { inner, addr }
+    }
+
+    /// Agents that answer every call with `{"ok": true}`.
+    pub async fn agreeable() -> Self {
+        Self::start(|_| (200, json!({"ok": true}))).await
+    }
+
+    /// An `agents.yaml` in which each of these is an HTTP agent here: name, and whether it has effects.
+    #[must_use]
+    pub fn yaml(&self, agents: &[(&str, bool)]) -> String {
+        let entries = agents.iter().map(|(name, effects)| {
+            format!(
+                "  {name}:\n    runtime: http\n    url: http://{}/agents/{name}\n    effects: {effects}\n",
+                self.addr
+            )
+        });
+        format!("agents:\n{}", entries.collect::<String>())
+    }
+
+    /// Base URL of the model server.
+    #[must_use]
+    pub fn llm_base_url(&self) -> String {
+        format!("http://{}/v1", self.addr)
+    }
+
+    /// The model will answer prompts that contain `needle` with these texts in turn; the last one
+    /// stays.
+    pub fn answer(&self, needle: &str, texts: &[Value]) {
+        self.inner.answers.lock().unwrap().insert(needle.to_owned(), texts.to_vec());
+    }
+
+    /// Every call so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.inner.calls.lock().unwrap().clone()
+    }
+
+    /// Every request to the model so far.
+    #[must_use]
+    pub fn prompts(&self) -> Vec<Value> {
+        self.inner.prompts.lock().unwrap().clone()
+    }
+}
+
+async fn call(
+    State(inner): State<Arc<Inner>>,
+    Path(agent): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let call = Call {
+        agent,
+        command: serde_json::from_str(&body).unwrap_or(Value::Null),
+        idempotency_key: key.to_owned(),
+    };
+    inner.calls.lock().unwrap().push(call.clone());
+    let (status, body) = (inner.script)(&call);
+    (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
+}
+
+async fn complete(State(inner): State<Arc<Inner>>, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+    inner.prompts.lock().unwrap().push(request.clone());
+    let prompt = request["messages"].to_string();
+    let mut answers = inner.answers.lock().unwrap();
+    let found = answers.iter_mut().find(|(needle, _)| prompt.contains(needle.as_str()));
+    let Some((_, texts)) = found else {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "no answer is scripted").into_response();
+    };
+    let text = if texts.len() > 1 { texts.remove(0) } else { texts[0].clone() };
+    let content = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+    axum::Json(json!({
+        "id": "scripted",
+        "model": "scripted-model",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }))
+    .into_response()
+}

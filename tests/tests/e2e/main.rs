@@ -1,0 +1,5 @@
+//! End-to-end tests. One binary, one pair of servers.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
+mod protocol;
