@@ -79,9 +79,9 @@ async fn read(
     Ok(())
 }
 
-fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Request> {
+fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Box<Request>> {
     let Some(agent) = bus.subjects().agent_token(&request.subject).map(str::to_owned) else {
-        return Err(request);
+        return Err(Box::new(request));
     };
     let fields = if is_claim {
         serde_json::from_slice::<Claim>(&request.payload).map(|m| (m.command_id, m.fence, m.worker_id))
@@ -93,7 +93,7 @@ fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Reques
         Ok((id, fence, worker_id)) if worker_id.len() <= 128 && !worker_id.contains('\0') => {
             Ok(Message { id, agent, fence, worker_id, is_claim, request })
         }
-        _ => Err(request),
+        _ => Err(Box::new(request)),
     }
 }
 

@@ -118,12 +118,12 @@ impl Library {
         };
         let facts = template::summary(&template);
         TemplateSummary {
-            template_name: template.file.clone(),
-            name: template.name.clone(),
-            description: template.description.clone(),
-            version: template.version.clone(),
-            required_context: template.required_context.clone(),
-            optional_context: template.optional_context.clone(),
+            template_name: template.file,
+            name: template.name,
+            description: template.description,
+            version: template.version,
+            required_context: template.required_context,
+            optional_context: template.optional_context,
             steps_count: facts.steps_count,
             agents_involved: facts.agents_involved.iter().map(ToString::to_string).collect(),
             estimated_duration_minutes: facts.estimated_duration_minutes,

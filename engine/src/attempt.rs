@@ -16,7 +16,7 @@ use sluice_proto::timestamp::Timestamp;
 pub const MAX_LOST_DISPATCHES: u32 = 3;
 /// How long a publish may stay unmarked before it is taken for lost with its dispatcher,
 /// milliseconds. Publishing again within the stream's duplicate window is harmless.
-pub const PUBLISH_GRACE_MS: u64 = 5_000;
+pub const PUBLISH_GRACE_MS: u64 = 1_000;
 
 /// What is stored of an outstanding attempt, besides its command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -118,9 +118,9 @@ fn apply(
             };
             (input, Some((key, *fence)))
         }
-        Work::Lost { id, fence, loss } => {
+        Work::Lost { id, row, loss } => {
             let key = AttemptKey::from(id);
-            let same = |stored: &StoredAttempt| stored.row.fence == *fence;
+            let same = |stored: &StoredAttempt| stored.row == **row;
             if !outstanding.get(&key).is_some_and(same) {
                 return Ok(Verdict::Refused(Refusal::StaleFence));
             }
@@ -130,7 +130,7 @@ fn apply(
                 attempt: id.attempt,
                 loss: *loss,
             };
-            (input, Some((key, *fence)))
+            (input, Some((key, row.fence)))
         }
         Work::Start { template, context, .. } => {
             if working.runs.contains_key(item.workflow_id.as_str()) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use sluice_engine::attempt::Loss;
+use sluice_engine::attempt::{AttemptRow, Loss};
 use sluice_engine::{Decision, Report};
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::ids::{CommandId, WorkflowId};
@@ -43,8 +43,8 @@ pub(crate) enum Work {
     Lost {
         /// The attempt.
         id: CommandId,
-        /// The fence it had then.
-        fence: u64,
+        /// The row it had then: a heartbeat since means that it is not lost.
+        row: Box<AttemptRow>,
         /// Why.
         loss: Loss,
     },
@@ -149,14 +149,15 @@ impl Item {
         let _ = caller.send(Err(answer));
     }
 
+    /// Whether the database may be refusing what an agent sent.
+    pub(super) fn may_be_poisoned(&self) -> bool {
+        let Work::Result { report, .. } = &self.work else { return false };
+        !report.outcome.as_ref().is_err_and(|error| error.code == BAD_OUTPUT)
+    }
+
     /// The same attempt, ended as `bad_output`: what PostgreSQL refuses can only be what it brought.
-    /// Anything else comes back as it is.
-    pub(super) fn without_poison(self) -> Result<Self, Self> {
-        let Work::Result { id, agent, fence, report } = self.work else { return Err(self) };
-        if report.outcome.as_ref().is_err_and(|error| error.code == BAD_OUTPUT) {
-            let work = Work::Result { id, agent, fence, report };
-            return Err(Self { work, ..self });
-        }
+    pub(super) fn without_poison(self) -> Self {
+        let Work::Result { id, agent, fence, .. } = self.work else { return self };
         let error = AgentError {
             code: BAD_OUTPUT.to_owned(),
             message: "the database refuses what the agent sent".to_owned(),
@@ -164,7 +165,7 @@ impl Item {
             retry_after_ms: None,
         };
         let report = Report { outcome: Err(error), duration_ms: 0, usage: None, insights: Vec::new() };
-        Ok(Self { work: Work::Result { id, agent, fence, report }, ..self })
+        Self { work: Work::Result { id, agent, fence, report }, ..self }
     }
 }
 

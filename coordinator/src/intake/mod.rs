@@ -120,21 +120,16 @@ async fn fail(shared: &Arc<Shared>, items: Vec<Item>, error: &StoreError, open: 
         tracing::warn!(inputs = items.len(), error = %cause, "PostgreSQL is away; inputs wait for their senders to repeat them");
     }
     for item in items {
-        if !matches!(error, StoreError::Data(_)) {
+        if !matches!(error, StoreError::Data(_)) || !item.may_be_poisoned() {
             item.fail(error).await;
             continue;
         }
-        match item.without_poison() {
-            Ok(harmless) => {
-                tracing::error!(
-                    workflow.id = %harmless.workflow_id,
-                    %error,
-                    "PostgreSQL refuses what an agent sent; the attempt ends as bad_output"
-                );
-                shared.metrics.poisoned.add(1);
-                open.push(vec![harmless]);
-            }
-            Err(item) => item.fail(error).await,
-        }
+        tracing::error!(
+            workflow.id = %item.workflow_id,
+            %error,
+            "PostgreSQL refuses what an agent sent; the attempt ends as bad_output"
+        );
+        shared.metrics.poisoned.add(1);
+        open.push(vec![item.without_poison()]);
     }
 }

@@ -129,8 +129,8 @@ pub(crate) async fn delete(
     Ok(done.rows_affected())
 }
 
-/// Writes lease, fence and dispatch of rows whose fence and dispatch are still those that were read;
-/// the ids of those that were.
+/// Writes lease, fence and dispatch of rows whose fence, dispatch and lease are still those that were
+/// read; the ids of those that were.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     changes: &[(StoredAttempt, AttemptRow)],
@@ -146,11 +146,13 @@ pub(crate) async fn update(
                 published_at = case when u.sequence is null then null else a.published_at end
            from unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::int[],
                        $7::bigint[], $8::int[], $9::int[], $10::text[], $11::boolean[],
-                       $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[])
+                       $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[],
+                       $16::timestamptz[])
                 as u (w, s, v, n, old_fence, old_dispatch, fence, dispatch, lost, worker_id, claimed,
-                      leased_at, lease_until, created, sequence)
+                      leased_at, lease_until, created, sequence, old_lease_until)
           where a.workflow_id = u.w and a.step_path = u.s and a.visit = u.v and a.attempt = u.n
             and a.fence = u.old_fence and a.dispatch = u.old_dispatch
+            and a.lease_until is not distinct from u.old_lease_until
          returning a.workflow_id, a.step_path, a.visit, a.attempt",
     );
     let rows = bind_keys!(query, &keys)
@@ -165,6 +167,7 @@ pub(crate) async fn update(
         .bind(column(changes, |(_, new)| new.lease_until.map(Moment::from)))
         .bind(column(changes, |(_, new)| new.published.map(|p| p.stream_created_micros)))
         .bind(column(changes, |(_, new)| new.published.map(|p| bigint(p.sequence))))
+        .bind(column(changes, |(old, _)| old.row.lease_until.map(Moment::from)))
         .fetch_all(connection)
         .await?;
     rows.iter().map(read_id).collect()

@@ -94,7 +94,7 @@ async fn act(
                 );
                 let item = Item {
                     workflow_id: stored.id.workflow_id.clone(),
-                    work: Work::Lost { id: stored.id, fence: stored.row.fence, loss },
+                    work: Work::Lost { id: stored.id, row: Box::new(stored.row), loss },
                     reply_to: ReplyTo::Nobody,
                 };
                 shared.intake.submit(item).await;
