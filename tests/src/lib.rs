@@ -19,4 +19,4 @@ mod servers;
 mod world;
 
 pub use servers::{database, run, servers};
-pub use world::{PATIENCE, World, WorldBuilder};
+pub use world::{PATIENCE, SECRET, World, WorldBuilder};

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use sluice_bus::{Bus, BusConfig};
 use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
 use sluice_gateway::{Gateway, GatewayConfig};
-use sluice_worker::AgentsFile;
-struct Worker; impl Worker { async fn stop(self, _: Duration) {} }
+use sluice_worker::{AgentsFile, LlmSettings, Worker, WorkerConfig};
 use sqlx::PgPool;
 
 use crate::servers::{database, servers};
@@ -17,7 +16,7 @@ use crate::servers::{database, servers};
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A secret for tests.
-const SECRET: [u8; 32] = *b"a secret of the end-to-end tests";
+pub const SECRET: [u8; 32] = *b"a secret of the end-to-end tests";
 /// Short, so that tests of lost leases need not wait long.
 const LEASE_MS: u64 = 2_000;
 
@@ -73,6 +72,18 @@ impl World {
         }
     }
 
+    /// The database, as the run-time role.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The database, as its owner.
+    #[must_use]
+    pub fn database_owner_url(&self) -> &str {
+        &self.database_owner_url
+    }
+
     /// Connects to NATS under this world's prefix.
     pub async fn connect(&self, role: &'static str) -> Bus {
         connect(&self.name, role).await
@@ -102,7 +113,22 @@ impl World {
 
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
-        let _ = &self.llm; self.workers.push(Worker);
+        let bus = self.connect("worker").await;
+        let id = format!("worker-{}", self.workers.len() + 1);
+        let llm = self.llm.as_ref().map(|base_url| LlmSettings {
+            base_url: base_url.parse().unwrap(),
+            api_key: "a key of the tests".to_owned().into(),
+            model: "scripted-model".to_owned(),
+        });
+        let config = WorkerConfig {
+            bus,
+            agents: self.agents.clone(),
+            only: None,
+            concurrency: 64,
+            worker_id: id,
+            llm,
+        };
+        self.workers.push(Worker::start(config).await.unwrap());
     }
 
     /// Stops every worker.

@@ -11,6 +11,7 @@ use super::model::{AgentCall, Position, Risk, Step, StepKind, Target, Template};
 use super::query::DEFAULT_LOOP_BUDGET;
 
 const ROOTS: [&str; 3] = ["context", "outputs", "workflow"];
+const MINUS_HINT: &str = ", and a name with '-' in it is written outputs['a-b']";
 
 /// Reports what does not fit together, and adds what follows from the whole.
 pub(super) fn check(cx: &mut Context<'_>, lowered: Lowered) -> Template {
@@ -41,11 +42,9 @@ fn check_reference(cx: &mut Context<'_>, reference: &Reference) {
         if *in_condition { "the condition never holds" } else { "it renders as nothing" };
     if !ROOTS.contains(&root.as_str()) {
         let severity = if *in_condition { Severity::Error } else { Severity::Warning };
-        let message = format!(
-            "{} is none of {}; {consequence}, and a name with '-' is written outputs['a-b']",
-            quoted(root),
-            ROOTS.join(", ")
-        );
+        let minus = if cx.is_after_minus(*offset) { MINUS_HINT } else { "" };
+        let roots = ROOTS.join(", ");
+        let message = format!("{} is none of {roots}; {consequence}{minus}", quoted(root));
         let at = cx.position(*offset);
         return cx.findings.push(severity, at, message, nearest(root, ROOTS));
     }
@@ -108,7 +107,7 @@ fn check_reachable(cx: &mut Context<'_>, template: &Template, on_cancel: Option<
     }
     for (id, step) in &template.steps {
         if !reached.contains(id.as_str()) {
-            cx.findings.warning(step.at, format!("no way leads to step '{id}'"));
+            cx.findings.warning(step.at, format!("step '{id}' is unreachable: no way leads to it"));
         }
     }
 }

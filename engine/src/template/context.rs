@@ -53,6 +53,10 @@ impl<'n> Context<'n> {
         Position { line: number(line), column: number(column + 1) }
     }
 
+    pub(super) fn is_after_minus(&self, offset: usize) -> bool {
+        self.source.get(..offset).is_some_and(|before| before.ends_with('-'))
+    }
+
     pub(super) fn refer(&mut self, path: &Path, offset: usize, in_condition: bool) {
         self.references.push(Reference {
             root: path.root.clone(),

@@ -276,6 +276,10 @@ impl<'n> Fields<'n> {
         }
     }
 
+    pub(super) fn is_list(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| matches!(node.kind, Kind::List(_)))
+    }
+
     /// The mapping under a key, read by its own table.
     pub(super) fn fields(&self, cx: &mut Context<'_>, name: &str) -> Option<Self> {
         let node = self.node(name)?;
@@ -313,7 +317,7 @@ impl<'n> Fields<'n> {
             }
             Err(error) => {
                 let at = cx.position(locator.locate(start + error.offset));
-                cx.findings.error(at, format!("{} in '{name}'", error.message));
+                cx.findings.error(at, format!("'{name}': {}", error.message));
                 None
             }
         }

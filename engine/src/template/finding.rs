@@ -84,13 +84,15 @@ impl Findings {
         self.failed
     }
 
-    /// All of them in file order; of too many, the first ones and how many follow.
+    /// All of them in file order. Of too many, warnings are left out before errors.
     pub(super) fn into_sorted(mut self) -> Vec<Finding> {
         self.list.sort_by_key(|finding| (finding.at, finding.severity));
         self.list.dedup();
         let hidden = self.list.len().saturating_sub(MAX_FINDINGS);
         if hidden > 0 {
+            self.list.sort_by_key(|finding| finding.severity);
             self.list.truncate(MAX_FINDINGS);
+            self.list.sort_by_key(|finding| (finding.at, finding.severity));
             let at = self.list.last().map_or_else(Position::default, |finding| finding.at);
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
             self.push(severity, at, format!("{hidden} more findings are not shown"), None);
@@ -104,7 +106,11 @@ pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let allowed = (name.chars().count() / 3).max(1);
+    // In a name of one or two characters every other one would be close.
+    let allowed = match name.chars().count() {
+        0..3 => return None,
+        length => length / 3,
+    };
     candidates
         .into_iter()
         .map(|candidate| (strsim::osa_distance(name, candidate), candidate))

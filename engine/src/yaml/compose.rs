@@ -240,7 +240,8 @@ fn read_key(node: Node, problems: &mut Vec<Problem>) -> Key {
         Kind::Scalar(Scalar { text, plain: true }) if text == "<<" => Key::Merge,
         Kind::Scalar(Scalar { text, .. }) => Key::Text(text, node.at),
         _ => {
-            problems.push(fatal(node.at, "a key must be text, not a list or a mapping"));
+            let message = "a key must be text; a text that starts with '{' or '[' needs quotes";
+            problems.push(fatal(node.at, message));
             Key::Refused
         }
     }

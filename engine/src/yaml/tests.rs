@@ -182,7 +182,10 @@ fn reports_what_is_wrong_and_where() {
     let cases = [
         ("a: 1\nb: 2\na: 3\n", "3:1: the key 'a' is already there, at 1:1"),
         ("a: 1\n---\nb: 1\n", "2:1: a second document starts here; a file is one template"),
-        ("? [a]\n: 1\n", "1:3: a key must be text, not a list or a mapping"),
+        (
+            "? [a]\n: 1\n",
+            "1:3: a key must be text; a text that starts with '{' or '[' needs quotes",
+        ),
         ("a: !secret x\n", "1:4: the tag '!secret' is ignored (harmless)"),
         ("a: &x [*x]\n", "1:8: the alias refers to itself"),
         ("a: {<<: 1}\n", "1:9: only mappings can be merged with '<<'"),
@@ -192,7 +195,7 @@ fn reports_what_is_wrong_and_where() {
     }
     assert!(problems("a: *nowhere\n")[0].starts_with("1:4: not valid YAML: "));
     assert!(problems("a: [1\nb: 2\n")[0].contains("not valid YAML: "));
-    assert!(problems("a: 1\n\tb: 2\n")[0].starts_with("2:"));
+    assert!(problems("a:\n\tb: 2\n")[0].starts_with("2:"));
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn refuses_what_is_too_large() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

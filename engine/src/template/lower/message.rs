@@ -27,7 +27,7 @@ pub(super) fn notifications(cx: &mut Context<'_>, fields: &Fields<'_>) -> Vec<No
 
 pub(super) fn message(cx: &mut Context<'_>, fields: &Fields<'_>) -> Message {
     let mut channels = fields.channels(cx, "channels");
-    if channels.is_empty() {
+    if channels.is_empty() && (!fields.has("channels") || fields.is_list("channels")) {
         cx.findings.warning(fields.at, "without 'channels' the message only goes to the log");
         channels.push(DEFAULT_CHANNEL.to_owned());
     }

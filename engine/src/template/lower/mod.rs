@@ -105,7 +105,7 @@ fn lower_steps(cx: &mut Context<'_>, fields: &Fields<'_>) -> IndexMap<String, St
         Some(surplus) => {
             cx.findings.error(surplus.at, format!("a template has at most {MAX_STEPS} steps"));
         }
-        None if nodes.is_empty() && fields.has("steps") => {
+        None if nodes.is_empty() && fields.is_list("steps") => {
             cx.findings.error(fields.value_at("steps"), "a template needs at least one step");
         }
         None => {}

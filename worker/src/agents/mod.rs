@@ -1,0 +1,12 @@
+//! `agents.yaml`: who can be asked, and how.
+
+mod duration;
+mod entry;
+mod error;
+mod file;
+mod read;
+
+pub use entry::{Agent, Provider, RuntimeSettings, Schema};
+pub use error::AgentsError;
+pub(crate) use error::nearest;
+pub use file::{AgentsFile, Source};

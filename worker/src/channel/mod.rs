@@ -1,0 +1,3 @@
+//! Ways to reach people, one file each.
+
+pub(crate) mod log;

@@ -1,0 +1,38 @@
+//! Questions to the coordinator that must be answered, however long it takes.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use sluice_bus::{Bus, BusError};
+
+/// Longest wait for one answer; the coordinator answers after its database has committed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Asks until there is an answer that can be read. `TooLarge` is the only failure that asking again does
+/// not heal.
+pub(super) async fn until_answered<T: DeserializeOwned>(bus: &Bus, subject: &str, body: &Bytes) -> Result<T, BusError> {
+    let ask = || async {
+        let answer = bus.request(subject, body.clone(), ANSWER_TIMEOUT).await?;
+        serde_json::from_slice::<T>(&answer).map_err(|error| BusError::Client(error.to_string()))
+    };
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(MIN_PAUSE)
+        .with_max_delay(MAX_PAUSE)
+        .without_max_times()
+        .with_jitter();
+    let mut told = false;
+    ask.retry(pauses)
+        .sleep(tokio::time::sleep)
+        .when(|error| *error != BusError::TooLarge)
+        .notify(|error, _| {
+            if !told {
+                tracing::warn!(subject, %error, "the coordinator does not answer, asking again");
+                told = true;
+            }
+        })
+        .await
+}

@@ -1,0 +1,240 @@
+//! The life of one attempt in this worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice_bus::Delivery;
+use sluice_proto::message::{Claim, ClaimReply, Command, Heartbeat, MESSAGE_VERSION, Refusal};
+use sluice_proto::timestamp::Timestamp;
+use time::OffsetDateTime;
+use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::held::HeldAttempt;
+use super::{Context, Seat, ask, report};
+use crate::runtime::{Job, Outcome, Progress, failure};
+
+/// The queue hears this often that a command is still in work, well within its patience of 30 seconds.
+const QUEUE_NOTICE: Duration = Duration::from_secs(10);
+/// A command that another worker holds comes back after this, in case that worker is gone by then.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(15);
+/// Heartbeats are neither more nor less frequent than this, whatever a command says.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
+const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// What becomes of the command in the queue.
+pub(super) enum Ending {
+    /// The coordinator has what it needs: it is acknowledged.
+    Settled,
+    /// It is handed back, to be delivered again at once or later.
+    Later(Option<Duration>),
+    /// It is left alone: its lease decides.
+    Left,
+}
+
+/// Carries a command from its delivery to its end.
+pub(super) async fn run(context: Arc<Context>, seat: Arc<Seat>, delivery: Delivery) {
+    let command = match decode(&seat, &delivery) {
+        Ok(command) => Arc::new(command),
+        Err(reason) => {
+            tracing::error!(agent = %seat.agent, nats.sequence = delivery.stream_sequence, reason, "unreadable command dropped");
+            return settled(delivery.term(&reason).await);
+        }
+    };
+    // It runs here already, delivered twice. The first one acknowledges it.
+    let Some(held) = context.held.take(&command.command_id, command.fence) else { return };
+    let attempt = Attempt { context, seat, command, held, progress: Progress::default() };
+    let ending = tokio::select! {
+        ending = attempt.work(&delivery) => ending,
+        never = keep_in_queue(&delivery) => match never {},
+    };
+    settled(match ending {
+        Ending::Settled => delivery.ack().await,
+        Ending::Later(pause) => delivery.nak(pause).await,
+        Ending::Left => Ok(()),
+    });
+}
+
+fn decode(seat: &Seat, delivery: &Delivery) -> Result<Command, String> {
+    let command: Command = serde_json::from_slice(&delivery.payload).map_err(|error| error.to_string())?;
+    if command.v != MESSAGE_VERSION {
+        return Err(format!("message version {}, this worker knows {MESSAGE_VERSION}", command.v));
+    }
+    if command.agent != seat.agent {
+        return Err(format!("it is for agent {}", command.agent));
+    }
+    Ok(command)
+}
+
+fn settled(result: Result<(), sluice_bus::BusError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "a command could not be settled; it will be delivered again");
+    }
+}
+
+async fn keep_in_queue(delivery: &Delivery) -> std::convert::Infallible {
+    loop {
+        sleep(QUEUE_NOTICE).await;
+        if let Err(error) = delivery.in_progress().await {
+            tracing::debug!(%error, "the queue was not told that a command is in work");
+        }
+    }
+}
+
+pub(super) struct Attempt {
+    pub(super) context: Arc<Context>,
+    seat: Arc<Seat>,
+    pub(super) command: Arc<Command>,
+    pub(super) held: HeldAttempt,
+    progress: Progress,
+}
+
+/// How the agent's work ended.
+enum Work {
+    Finished(Outcome),
+    /// Nobody wants it any more.
+    Revoked,
+    /// The worker is ending.
+    HandedBack,
+}
+
+impl Attempt {
+    async fn work(&self, delivery: &Delivery) -> Ending {
+        if self.command.claim {
+            match self.claim().await {
+                Ok(fence) => self.held.replace_fence(fence),
+                Err(ending) => return ending,
+            }
+        }
+        let started_at = now();
+        let heartbeats = self.heartbeats();
+        let working = async {
+            match self.execute(delivery).await {
+                Work::Finished(outcome) => self.report(outcome, started_at).await,
+                Work::Revoked => Ending::Settled,
+                Work::HandedBack => self.unfinished(),
+            }
+        };
+        tokio::select! {
+            ending = working => ending,
+            never = heartbeats => match never {},
+        }
+    }
+
+    /// Asks for the fence until somebody answers. Without the grant nothing is begun.
+    async fn claim(&self) -> Result<u64, Ending> {
+        let (command, bus) = (&self.command, &self.context.bus);
+        let claim = Claim {
+            v: MESSAGE_VERSION,
+            command_id: command.command_id.clone(),
+            fence: command.fence,
+            worker_id: self.context.worker_id.clone(),
+        };
+        let subject = bus.subjects().claim(&command.agent, &command.workflow_id);
+        let body = report::to_bytes(&claim);
+        let reply = tokio::select! {
+            reply = ask::until_answered::<ClaimReply>(bus, &subject, &body) => reply,
+            () = self.context.closing.cancelled() => return Err(Ending::Later(None)),
+            () = self.held.revoked.cancelled() => return Err(Ending::Settled),
+        };
+        match reply {
+            Ok(ClaimReply::Granted { fence, .. }) => Ok(fence),
+            Ok(ClaimReply::Refused { reason: Refusal::HeldByAnother }) => Err(Ending::Later(Some(ELSEWHERE_PAUSE))),
+            Ok(ClaimReply::Refused { reason }) => {
+                self.refused("claim", reason);
+                Err(Ending::Settled)
+            }
+            Err(_) => Err(Ending::Later(Some(ELSEWHERE_PAUSE))),
+        }
+    }
+
+    async fn execute(&self, delivery: &Delivery) -> Work {
+        let stop = CancellationToken::new();
+        let job = Job {
+            command: Arc::clone(&self.command),
+            body: self.body(delivery),
+            traceparent: delivery.traceparent().map(str::to_owned),
+            progress: self.progress.clone(),
+            stop: stop.clone(),
+            max_output: self.context.bus.max_payload(),
+        };
+        let allowed = Duration::from_millis(self.command.timeout_ms);
+        // A task of its own, so that a panic in a runtime is the end of this attempt only.
+        let mut running = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.seat.runtime).run(job)));
+        let cut_short = tokio::select! {
+            outcome = &mut running => return Work::Finished(outcome.unwrap_or_else(|e| panicked(&e))),
+            () = sleep(allowed) => {
+                let message = format!("the agent ran longer than {} ms", self.command.timeout_ms);
+                Work::Finished(failure("timeout", true, message).into())
+            }
+            () = self.held.revoked.cancelled() => Work::Revoked,
+            () = self.context.ended.cancelled() => Work::HandedBack,
+        };
+        stop.cancel();
+        let _ = timeout(self.seat.runtime.farewell(), running).await;
+        cut_short
+    }
+
+    /// The command as agents see it, with the fence in force.
+    fn body(&self, delivery: &Delivery) -> Bytes {
+        let fence = self.held.fence();
+        if fence == self.command.fence {
+            return delivery.payload.clone();
+        }
+        // Fields this version does not know are passed on.
+        match serde_json::from_slice::<Value>(&delivery.payload) {
+            Ok(mut body) => {
+                body["fence"] = json!(fence);
+                report::to_bytes(&body)
+            }
+            Err(_) => delivery.payload.clone(),
+        }
+    }
+
+    /// The first one comes when a third of the lease is over: short attempts cause no traffic.
+    async fn heartbeats(&self) -> std::convert::Infallible {
+        let pause = Duration::from_millis(self.command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+        let bus = &self.context.bus;
+        let subject = bus.subjects().heartbeat(&self.command.agent, &self.command.workflow_id);
+        loop {
+            sleep(pause).await;
+            let lines = self.progress.take();
+            let heartbeat = Heartbeat {
+                v: MESSAGE_VERSION,
+                command_id: self.command.command_id.clone(),
+                fence: self.held.fence(),
+                worker_id: self.context.worker_id.clone(),
+                progress: (!lines.is_empty()).then(|| json!({ "lines": lines })),
+            };
+            if let Err(error) = bus.publish(subject.as_str(), report::to_bytes(&heartbeat)).await {
+                tracing::debug!(%error, "a heartbeat was not sent");
+            }
+        }
+    }
+
+    /// What becomes of an attempt that did not come to its end. One that was claimed may have touched the
+    /// world: whether it is repeated is not for a worker to decide.
+    pub(super) fn unfinished(&self) -> Ending {
+        if self.command.claim { Ending::Left } else { Ending::Later(None) }
+    }
+
+    pub(super) fn refused(&self, what: &str, reason: Refusal) {
+        tracing::info!(
+            workflow.id = %self.command.workflow_id, step.id = %self.command.step_id,
+            attempt = self.command.attempt, ?reason, "{what} refused, attempt dropped"
+        );
+    }
+}
+
+fn panicked(error: &JoinError) -> Outcome {
+    tracing::error!(%error, "an agent's runtime panicked");
+    failure("worker_panic", false, "the worker has a defect: the agent's runtime panicked").into()
+}
+
+pub(super) fn now() -> Timestamp {
+    OffsetDateTime::now_utc().into()
+}

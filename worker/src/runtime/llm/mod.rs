@@ -1,0 +1,12 @@
+//! Agents that are models, and the questions the engine itself asks of one.
+
+mod agent;
+mod chat;
+mod extract;
+mod models;
+mod question;
+
+pub(crate) use agent::LlmRuntime;
+pub(crate) use models::Models;
+pub use models::LlmSettings;
+pub(crate) use question::QuestionRuntime;
