@@ -9,7 +9,7 @@ use sluice_proto::event::{Next, Outcome};
 use crate::expr::Missing;
 use crate::scope::RunScope;
 use crate::state::{Position, State};
-use crate::template::{End, LlmGate, Rule, StepKind, Target, Template};
+use crate::template::{End, LlmGate, Rule, StepKind, Target, Template, answer_text};
 
 /// Keys of a gate's answer that may name the route, in this order.
 const ROUTING_KEYS: [&str; 4] = ["decision", "path", "risk_level", "is_docs_only"];
@@ -35,7 +35,7 @@ pub(crate) fn by_answer<'t>(
     answer: &Map<String, Value>,
 ) -> Result<Routed<'t>, String> {
     let route = |key: &str, value: &Value| {
-        let decision = normalise(value)?;
+        let decision = answer_text(value)?;
         let target = gate.routes.get(&decision)?;
         Some(Routed { key: key.to_owned(), decision, target })
     };
@@ -51,16 +51,6 @@ pub(crate) fn by_answer<'t>(
             let expected: Vec<&str> = gate.routes.keys().map(String::as_str).collect();
             Err(format!("the answer names no route of the gate ({})", expected.join(", ")))
         }
-    }
-}
-
-/// Routing values are compared in lower case, trimmed, with spaces and `-` as `_`.
-fn normalise(value: &Value) -> Option<String> {
-    match value {
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(text) => Some(text.trim().to_lowercase().replace([' ', '-'], "_")),
-        _ => None,
     }
 }
 

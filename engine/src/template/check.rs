@@ -148,7 +148,7 @@ fn place(template: &Template, cycle: &[&str]) -> Position {
 
 /// One loop for each edge that leads back, found by a walk in file order through the steps that
 /// `within` admits.
-fn cycles<'t>(template: &'t Template, within: impl Fn(&Step) -> bool) -> Vec<Vec<&'t str>> {
+fn cycles(template: &Template, within: impl Fn(&Step) -> bool) -> Vec<Vec<&str>> {
     let mut done: BTreeSet<&str> = BTreeSet::new();
     let mut found = Vec::new();
     for start in template.steps.values() {

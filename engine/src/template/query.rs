@@ -50,8 +50,10 @@ impl Template {
         let defaults = &self.error_recovery;
         let entry = self.error_handling.get(step_id);
         let changed = defaults.step_overrides.get(step_id);
+        let retries = first(entry, changed, |e| e.max_retries, |o| o.max_retries);
+        // What a step says about itself goes before what the file says about all of them.
         let fail_fast = first(entry, changed, |e| e.fail_fast, |o| o.fail_fast)
-            .or(defaults.fail_fast)
+            .or(defaults.fail_fast.filter(|_| retries.is_none()))
             .unwrap_or(false);
         if fail_fast || defaults.enabled == Some(false) {
             return RetryLimits { max_retries: 0, tier: 0 };
@@ -59,9 +61,11 @@ impl Template {
         let own = [entry.and_then(|e| e.recovery_tier), changed.and_then(|o| o.max_tier)];
         let tier =
             own.into_iter().flatten().min().or(defaults.default_tier).unwrap_or(DEFAULT_TIER);
-        let max_retries = first(entry, changed, |e| e.max_retries, |o| o.max_retries)
-            .or(defaults.max_retries)
-            .unwrap_or(if agent_effects { 0 } else { DEFAULT_RETRIES });
+        let max_retries = retries.or(defaults.max_retries).unwrap_or(if agent_effects {
+            0
+        } else {
+            DEFAULT_RETRIES
+        });
         RetryLimits { max_retries: if tier == 0 { 0 } else { max_retries }, tier }
     }
 

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{self, CHANNELS, Key, Shape, TIERS, Table};
 
-/// JSON Schema, draft 2020-12. It is as tolerant as the loader: keys it does not know are allowed.
+/// JSON Schema, draft 2020-12. It knows the forms that are meant to be written; the loader forgives
+/// more. Keys that it does not know are allowed, as in the loader.
 #[must_use]
 pub fn schema() -> Value {
     let mut definitions = Map::new();

@@ -103,7 +103,10 @@ fn findings_of_size() {
 
 #[test]
 fn findings_serialise_for_interfaces() {
-    let Loaded { findings, .. } = load("t.yaml", "name: T\nversion: 1\ndescription: d\nsteps: [{id: a, type: terminal}]\nnotifciations: []\n");
+    let Loaded { findings, .. } = load(
+        "t.yaml",
+        "name: T\nversion: 1\ndescription: d\nsteps: [{id: a, type: terminal}]\nnotifciations: []\n",
+    );
     let json = serde_json::to_value(findings.last().unwrap()).unwrap();
     let expected = serde_json::json!({
         "severity": "warning",

@@ -1,0 +1,85 @@
+//! The rows.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use sluice_engine::State;
+use sluice_engine::attempt::AttemptRow;
+use sluice_proto::event::Event;
+use sluice_proto::message::CommandKind;
+use sluice_proto::timestamp::Timestamp;
+
+/// Names an attempt. `run` stands for the workflow id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) run: usize,
+    pub(crate) path: Rc<str>,
+    pub(crate) visit: u32,
+    pub(crate) attempt: u32,
+}
+
+impl Key {
+    /// The step around which the work is.
+    pub(crate) fn step(&self) -> &str {
+        self.path.split('.').next().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "run-{}:{}:{}:{}", self.run, self.path, self.visit, self.attempt)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredAttempt {
+    pub(crate) row: AttemptRow,
+    pub(crate) lane: usize,
+    pub(crate) kind: CommandKind,
+}
+
+pub(crate) struct RunRow {
+    pub(crate) template: usize,
+    pub(crate) state: Rc<State>,
+    pub(crate) events: Vec<Event>,
+    /// A fold of the events, kept next to the live state to be compared with it.
+    pub(crate) replayed: State,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) run: usize,
+    pub(crate) step: String,
+    pub(crate) wait_until: Option<Timestamp>,
+    /// Order of asking.
+    pub(crate) ticket: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct LockRow {
+    pub(crate) owner: Option<usize>,
+    pub(crate) fencing_number: u64,
+    pub(crate) waiters: VecDeque<Waiter>,
+}
+
+#[derive(Default)]
+pub(crate) struct Database {
+    pub(crate) runs: BTreeMap<usize, RunRow>,
+    pub(crate) attempts: BTreeMap<Key, StoredAttempt>,
+    pub(crate) locks: BTreeMap<String, LockRow>,
+    /// Open approvals and their runs.
+    pub(crate) approvals: BTreeMap<String, usize>,
+    pub(crate) tickets: u64,
+}
+
+impl Database {
+    pub(crate) fn sequence(&self, run: usize) -> u64 {
+        self.runs.get(&run).map_or(0, |row| row.state.sequence)
+    }
+
+    /// The attempts of one run.
+    pub(crate) fn attempts_of(&self, run: usize) -> impl Iterator<Item = (&Key, &StoredAttempt)> {
+        let first = Key { run, path: Rc::from(""), visit: 0, attempt: 0 };
+        self.attempts.range(first..).take_while(move |(key, _)| key.run == run)
+    }
+}
