@@ -107,7 +107,7 @@ pub(crate) fn remove_abandoned(progress: &Progress) {
     for entry in entries {
         let folder = entry.path();
         let Ok(Some(origin)) = read_json::<Origin>(&folder.join("origin.json")) else { continue };
-        let in_use = || !proc_table::working_in(&folder.join("postgres")).is_empty();
+        let in_use = || !proc_table::postgres_in(&folder.join("postgres")).is_empty();
         if origin.test && !origin.data.exists() && !in_use() && remove_if_there(&folder).is_ok() {
             progress
                 .say(format!("removed the cluster of {}, which is gone", origin.data.display()));

@@ -162,6 +162,8 @@ impl<'a> Search<'a> {
     /// The binary that the environment names. One that does not run is an error: somebody meant it.
     fn named(&self) -> Result<Option<Binary>> {
         let Some(value) = variable(self.variable) else { return Ok(None) };
+        // Programs are run from another folder than ours.
+        let value = std::path::absolute(&value).doing("resolve", &value)?;
         let binary = if self.below_variable.is_empty() {
             value.clone()
         } else {

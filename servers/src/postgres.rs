@@ -193,7 +193,7 @@ fn durability_arguments(durability: Durability) -> Vec<String> {
 pub(crate) fn remove_leftovers(parent: &Path) -> Result<()> {
     for path in prefixed(parent, STAGING)? {
         proc_table::wait_until(LEFTOVER_LIMIT, || {
-            proc_table::concerned_with(&path)
+            proc_table::postgres_concerned_with(&path)
                 .into_iter()
                 .for_each(|pid| proc_table::signal(pid, Signal::KILL));
             remove_if_there(&path).is_ok()

@@ -42,19 +42,47 @@ pub(crate) fn works_on(pid: i32, path: &Path) -> bool {
     command_line(pid).is_some_and(|line| line.contains(&*path.to_string_lossy()))
 }
 
-/// Every process whose working folder is `folder`. PostgreSQL's processes all work in their
-/// cluster, children without their parent too. Empty where there is no `/proc`.
-pub(crate) fn working_in(folder: &Path) -> Vec<i32> {
-    pids()
-        .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
-        .collect()
+/// Whether the process lives and is a program of PostgreSQL's. Its children call themselves
+/// `postgres: checkpointer` and the like.
+pub(crate) fn is_postgres(pid: i32) -> bool {
+    command_line(pid).is_some_and(|line| is_postgres_line(&line))
 }
 
-/// Every process that works in `path` or names it on its command line. Empty where there is no
-/// `/proc`.
-pub(crate) fn concerned_with(path: &Path) -> Vec<i32> {
-    let named = pids().filter(|pid| works_on(*pid, path));
-    working_in(path).into_iter().chain(named).collect()
+/// PostgreSQL's processes in `cluster`: they all work in that folder, children without their parent
+/// too. Somebody's shell that stands there is none of them. Empty where there is no `/proc`, and
+/// for root in a container without the capability to trace, when the processes are another user's.
+pub(crate) fn postgres_in(cluster: &Path) -> Vec<i32> {
+    let works_there =
+        |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == cluster);
+    pids().filter(|pid| works_there(pid) && is_postgres(*pid)).collect()
+}
+
+/// PostgreSQL's programs that work in `cluster` or name it on their command line. Empty where there
+/// is no `/proc`.
+pub(crate) fn postgres_concerned_with(cluster: &Path) -> Vec<i32> {
+    let named = pids().filter(|pid| works_on(*pid, cluster) && is_postgres(*pid));
+    postgres_in(cluster).into_iter().chain(named).collect()
+}
+
+/// The children of a process.
+pub(crate) fn children_of(parent: i32) -> Vec<i32> {
+    if cfg!(target_os = "linux") {
+        return pids().filter(|pid| parent_of(*pid) == Some(parent)).collect();
+    }
+    let Ok(output) = Command::new("ps").args(["-ax", "-o", "pid=,ppid="]).output() else {
+        return Vec::new();
+    };
+    let pairs = String::from_utf8_lossy(&output.stdout).into_owned();
+    let numbers = |line: &str| -> Option<(i32, i32)> {
+        let (pid, ppid) = line.trim().split_once(char::is_whitespace)?;
+        Some((pid.parse().ok()?, ppid.trim().parse().ok()?))
+    };
+    pairs
+        .lines()
+        .filter_map(numbers)
+        .filter(|(_, ppid)| *ppid == parent)
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// The process that has the socket with this inode open, if we may see it.
@@ -89,6 +117,19 @@ pub(crate) fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> boo
     }
 }
 
+fn is_postgres_line(line: &str) -> bool {
+    let program = line.split_whitespace().next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    matches!(name, "postgres" | "postgres:" | "initdb")
+}
+
+/// From `/proc/<pid>/stat`: pid, name in parentheses (which may hold anything), state, parent.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -104,5 +145,26 @@ mod tests {
         assert!(command_line(own).is_some());
         assert!(command_line(i32::MAX).is_none());
         assert!(!works_on(own, Path::new("/no/such/cluster")));
+    }
+
+    #[test]
+    fn tells_postgres_from_somebody_who_reads_its_files() {
+        for line in
+            ["/usr/lib/postgresql/15/bin/postgres -D /c", "postgres: checkpointer ", "initdb -D /c"]
+        {
+            assert!(is_postgres_line(line), "{line}");
+        }
+        for line in ["-bash", "vim /c/postgres/postgresql.conf", "tail -f postgres.log"] {
+            assert!(!is_postgres_line(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn finds_children() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(children_of(own).contains(&i32::try_from(child.id()).unwrap()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -196,10 +196,8 @@ impl Supervised {
     /// Kills what is left, without waiting for anything but the kernel.
     pub(crate) fn kill_now(&self) {
         let Some(running) = self.take_running() else { return };
-        proc_table::wait_until(KILL_LIMIT, || {
-            self.signal_all(&running, Signal::KILL);
-            running.process.exit_status().is_some() && self.helpers().is_empty()
-        });
+        let mut helpers = self.helpers(&running);
+        proc_table::wait_until(KILL_LIMIT, || self.sweep(&running, &mut helpers));
         let _ = fs::remove_file(&self.launch.pid_file);
     }
 
@@ -278,40 +276,49 @@ impl Supervised {
 
     async fn finish(&self, running: &Running) {
         let deadline = Instant::now() + KILL_LIMIT;
-        loop {
-            let ended = running.process.exit_status().is_some();
-            if ended && self.helpers().is_empty() {
-                break;
-            }
+        let mut helpers = self.helpers(running);
+        while !self.sweep(running, &mut helpers) {
             if Instant::now() >= deadline {
                 tracing::error!("{} cannot be killed", self.launch.server().name());
                 return;
             }
-            self.signal_all(running, Signal::KILL);
-            running.process.wait(POLL).await;
-            if ended {
-                sleep(POLL).await;
-            }
+            sleep(POLL).await;
         }
         let _ = fs::remove_file(&self.launch.pid_file);
     }
 
-    /// The main process first: a postmaster that sees a child killed would start a recovery of its
-    /// own.
-    fn signal_all(&self, running: &Running, signal: Signal) {
-        running.process.signal(signal);
-        for pid in self.helpers() {
-            proc_table::signal(pid, signal);
+    /// Kills what lives of the server and says whether nothing does. Who was a child is remembered
+    /// in `helpers`: once the parent is dead, that cannot be seen any more.
+    fn sweep(&self, running: &Running, helpers: &mut Vec<i32>) -> bool {
+        helpers.retain(|pid| proc_table::is_postgres(*pid));
+        helpers.extend(self.helpers(running));
+        if helpers.is_empty() && running.process.exit_status().is_some() {
+            return true;
         }
+        // The main process first: a postmaster that sees a child killed would start a recovery.
+        running.process.signal(Signal::KILL);
+        helpers.iter().for_each(|pid| proc_table::signal(*pid, Signal::KILL));
+        false
     }
 
-    /// PostgreSQL's processes, with or without their parent. They are known by the folder they work
-    /// in.
-    fn helpers(&self) -> Vec<i32> {
-        match &self.launch.mark {
-            Mark::ServerName(_) => Vec::new(),
-            Mark::Cluster(cluster) => proc_table::working_in(cluster),
+    fn signal_all(&self, running: &Running, signal: Signal) {
+        let helpers = self.helpers(running);
+        running.process.signal(signal);
+        helpers.iter().for_each(|pid| proc_table::signal(*pid, signal));
+    }
+
+    /// PostgreSQL's processes besides the postmaster, with or without it.
+    fn helpers(&self, running: &Running) -> Vec<i32> {
+        let Mark::Cluster(cluster) = &self.launch.mark else { return Vec::new() };
+        let postmaster = running.process.pid();
+        let mut pids = proc_table::postgres_in(cluster);
+        if running.process.exit_status().is_none() {
+            pids.extend(proc_table::children_of(postmaster));
         }
+        pids.retain(|pid| *pid != postmaster);
+        pids.sort_unstable();
+        pids.dedup();
+        pids
     }
 
     fn running(&self) -> Option<Running> {

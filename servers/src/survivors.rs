@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::datadir::{DataDir, remove_if_there};
 use crate::error::{Error, Result};
 use crate::options::Progress;
-use crate::proc_table::{self, signal, wait_until, works_on};
+use crate::proc_table::{self, children_of, signal, wait_until, works_on};
 use crate::supervised::Server;
 
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -27,12 +27,12 @@ pub(crate) fn stop_postgres(data: &DataDir, cluster: &Path, progress: &Progress)
     stop(Server::Postgres, &pid_files, cluster, progress)?;
     // Children of a postmaster that was killed may outlive it.
     let gone = wait_until(KILL_LIMIT, || {
-        let orphans = proc_table::working_in(cluster);
+        let orphans = proc_table::postgres_in(cluster);
         orphans.iter().for_each(|pid| signal(*pid, Signal::KILL));
         orphans.is_empty()
     });
     if !gone {
-        let pid = proc_table::working_in(cluster).first().copied().unwrap_or_default();
+        let pid = proc_table::postgres_in(cluster).first().copied().unwrap_or_default();
         return Err(Error::Survivor { pid, path: cluster.to_owned() });
     }
     // The pid in it may belong to a stranger by now, and PostgreSQL would not start for fear of it.
@@ -52,7 +52,9 @@ fn stop(server: Server, pid_files: &[PathBuf], path: &Path, progress: &Progress)
             return Ok(());
         }
     }
+    let children = children_of(pid);
     signal(pid, Signal::KILL);
+    children.into_iter().for_each(|child| signal(child, Signal::KILL));
     match wait_until(KILL_LIMIT, || !works_on(pid, path)) {
         true => Ok(()),
         false => Err(Error::Survivor { pid, path: path.to_owned() }),

@@ -104,7 +104,7 @@ fn retry_limits_follow_precedence() {
         ("max_retries: 2", "", "default_tier: TIER_0", false, (0, 0)),
         ("fail_fast: true, max_retries: 2, recovery_tier: TIER_2", "", "", false, (0, 0)),
         ("max_retries: 2", "fail_fast: true", "", false, (0, 0)),
-        ("max_retries: 2", "", "fail_fast: true", false, (0, 0)),
+        ("max_retries: 2", "", "fail_fast: true", false, (2, 1)),
         ("fail_fast: false, max_retries: 2", "fail_fast: true", "", false, (2, 1)),
         ("", "fail_fast: false", "fail_fast: true", false, (3, 1)),
         ("max_retries: 2, recovery_tier: TIER_3", "", "enabled: false", false, (0, 0)),
