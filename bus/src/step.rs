@@ -133,7 +133,11 @@ impl Bus {
         match self.inner.jetstream.get_stream(&name).await {
             Ok(stream) => Ok(Some(micros(stream.cached_info().created))),
             Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                GetStreamErrorKind::JetStream(e)
+                    if e.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
                 _ => Err(BusError::jetstream(format!("stream {name}"), error)),
             },
         }

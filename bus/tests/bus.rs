@@ -51,7 +51,7 @@ async fn raw(server: &NatsServer) -> async_nats::jetstream::Context {
 
 #[tokio::test]
 async fn topology_is_made_once_by_many() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let (a, b) = (server.bus("worker").await, server.bus("coordinator").await);
     let (one, two) = tokio::join!(ready(&a), ready(&b));
     let ((), ()) = (one, two);
@@ -73,7 +73,7 @@ async fn topology_is_made_once_by_many() {
 
 #[tokio::test]
 async fn streams_of_another_shape_are_brought_into_ours() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("coordinator").await;
     let raw = raw(&server).await;
     let other = |name: &str, subject: &str, storage| Config {
@@ -104,7 +104,7 @@ async fn streams_of_another_shape_are_brought_into_ours() {
 
 #[tokio::test]
 async fn urgent_commands_come_first() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     publish(&bus, vec![step(false, "n1"), step(false, "n2"), step(true, "u1"), step(true, "u2")])
@@ -118,7 +118,7 @@ async fn urgent_commands_come_first() {
 
 #[tokio::test]
 async fn no_more_is_taken_than_there_is_room_for() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     let mut puller = bus.step_puller(&agent());
@@ -144,7 +144,7 @@ async fn no_more_is_taken_than_there_is_room_for() {
 
 #[tokio::test]
 async fn one_slot_and_two_lanes() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     let mut puller = bus.step_puller(&agent());
@@ -169,7 +169,7 @@ async fn one_slot_and_two_lanes() {
 
 #[tokio::test]
 async fn a_dropped_wait_loses_nothing() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     let mut puller = bus.step_puller(&agent());
@@ -190,7 +190,7 @@ async fn a_dropped_wait_loses_nothing() {
 
 #[tokio::test]
 async fn publishes_are_pipelined_and_stored_once() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("coordinator").await;
     ready(&bus).await;
     let first = bus.publish_steps(steps(0..2_500)).await;
@@ -209,7 +209,7 @@ async fn publishes_are_pipelined_and_stored_once() {
 
 #[tokio::test]
 async fn a_deleted_stream_comes_back() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("coordinator").await;
     ready(&bus).await;
     let raw = raw(&server).await;
@@ -243,7 +243,7 @@ async fn a_deleted_stream_comes_back() {
 
 #[tokio::test]
 async fn a_lane_says_how_far_it_has_come() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("coordinator").await;
     ready(&bus).await;
     publish(&bus, vec![step(true, "u"), step(false, "a"), step(false, "b"), step(false, "c")])
@@ -274,7 +274,7 @@ async fn a_lane_says_how_far_it_has_come() {
 
 #[tokio::test]
 async fn a_message_delivered_too_often_is_below_the_floor() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     publish(&bus, vec![step(false, "poison"), step(false, "good")]).await;
@@ -296,7 +296,7 @@ async fn a_message_delivered_too_often_is_below_the_floor() {
 
 #[tokio::test]
 async fn commands_keep_their_identity() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let bus = server.bus("coordinator").await;
     // No coordinator has ever run: the stream is made by whoever publishes first.
     bus.publish_command("workflow.execute", json!({"a": 1}).to_string(), "id-1").await.unwrap();
@@ -316,7 +316,7 @@ async fn commands_keep_their_identity() {
 
 #[tokio::test]
 async fn the_api_is_a_micro_service() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let (coordinator, gateway) = (server.bus("coordinator").await, server.bus("gateway").await);
     let call = |verb: &'static str, body: Value, actor: Option<Actor>| {
         let gateway = gateway.clone();
@@ -390,7 +390,7 @@ async fn ask_json(client: &async_nats::Client, subject: &'static str) -> Value {
 
 #[tokio::test]
 async fn requests_are_shared_by_a_queue_group() {
-    let server = NatsServer::start();
+    let server = NatsServer::start(&[]);
     let (coordinator, worker) = (server.bus("coordinator").await, server.bus("worker").await);
     assert_eq!(worker.request("t.claim.a.b", "x", SOON).await, Err(BusError::NoResponders));
     let (mut one, mut two) = (
@@ -426,7 +426,7 @@ async fn requests_are_shared_by_a_queue_group() {
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again() {
-    let mut server = NatsServer::start();
+    let mut server = NatsServer::start(&[]);
     let bus = server.bus("worker").await;
     ready(&bus).await;
     publish(&bus, vec![step(false, "before")]).await;
@@ -472,7 +472,7 @@ async fn a_restarted_server_is_found_again() {
 
 #[tokio::test]
 async fn credentials_come_with_the_url() {
-    let server = NatsServer::start_with(&["--user", "us er", "--pass", "p@:/s"]);
+    let server = NatsServer::start(&["--user", "us er", "--pass", "p@:/s"]);
     let config = |url: String| {
         let mut config = BusConfig::new(url, "t", "worker");
         config.connect_timeout = Duration::from_secs(20);

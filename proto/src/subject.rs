@@ -122,6 +122,12 @@ impl Subjects {
         self.worker("cancel", agent, workflow_id)
     }
 
+    /// Every cancel notice for one agent.
+    #[must_use]
+    pub fn cancels_of(&self, agent: &AgentName) -> String {
+        format!("{}.cancel.{agent}.*", self.prefix)
+    }
+
     /// Every message of one of the kinds `claim`, `heartbeat`, `result`, `cancel`.
     #[must_use]
     pub fn all_of(&self, kind: &str) -> String {

@@ -113,11 +113,19 @@ impl Worker {
         self.pulling.wait().await;
         context.attempts.close();
         if timeout(grace, context.attempts.wait()).await.is_err() {
-            tracing::info!(worker.id = context.worker_id, held = self.held(), "grace is over, handing back");
+            tracing::info!(
+                worker.id = context.worker_id,
+                held = self.held(),
+                "grace is over, handing back"
+            );
         }
         context.ended.cancel();
         if timeout(HAND_BACK_TIME, context.attempts.wait()).await.is_err() {
-            tracing::warn!(worker.id = context.worker_id, held = self.held(), "attempts did not end in time");
+            tracing::warn!(
+                worker.id = context.worker_id,
+                held = self.held(),
+                "attempts did not end in time"
+            );
         }
         if let Err(error) = context.bus.flush().await {
             tracing::debug!(%error, "what was handed back may not have left");
@@ -135,7 +143,8 @@ impl Drop for Worker {
 /// The agents to be run, each with its runtime and its room.
 fn seats(config: &WorkerConfig) -> Result<Vec<Seat>, WorkerError> {
     let http = runtime::http::client().map_err(|error| WorkerError::Http(error.to_string()))?;
-    let models = Arc::new(Models::new(http.clone(), config.llm.clone(), config.agents.providers.clone()));
+    let models =
+        Arc::new(Models::new(http.clone(), config.llm.clone(), config.agents.providers.clone()));
     let shared = Shared { http, models };
     let seat = |agent: AgentName, concurrency, runtime: Arc<dyn Runtime>| Seat {
         agent,
@@ -143,7 +152,11 @@ fn seats(config: &WorkerConfig) -> Result<Vec<Seat>, WorkerError> {
         slots: Arc::new(Semaphore::new(concurrency)),
     };
     let mut seats = vec![
-        seat(AgentName::llm(), RESERVED_CONCURRENCY, QuestionRuntime::new(&shared.models)),
+        seat(
+            AgentName::llm(),
+            RESERVED_CONCURRENCY,
+            Arc::new(QuestionRuntime::new(&shared.models)),
+        ),
         seat(AgentName::notify(), RESERVED_CONCURRENCY, Arc::new(NotifyRuntime)),
     ];
     for agent in config.agents.agents() {
@@ -154,7 +167,8 @@ fn seats(config: &WorkerConfig) -> Result<Vec<Seat>, WorkerError> {
     if let Some(only) = &config.only {
         let known: Vec<&str> = seats.iter().map(|seat| seat.agent.as_str()).collect();
         if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
-            let hint = nearest(unknown.as_str(), &known).map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+            let hint = nearest(unknown.as_str(), &known)
+                .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             return Err(WorkerError::UnknownAgent { name: unknown.to_string(), hint });
         }
         seats.retain(|seat| only.contains(&seat.agent));

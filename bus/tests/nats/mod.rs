@@ -19,11 +19,7 @@ pub(crate) struct NatsServer {
 }
 
 impl NatsServer {
-    pub(crate) fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    pub(crate) fn start_with(extra: &[&'static str]) -> Self {
+    pub(crate) fn start(extra: &[&'static str]) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("sluice-nats-{}-{number}", std::process::id()));

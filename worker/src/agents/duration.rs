@@ -29,7 +29,12 @@ impl Span {
         Self::from_ms(number * unit_ms).ok_or_else(|| wrong(text))
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "bounded")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "bounded"
+    )]
     fn from_ms(ms: f64) -> Option<Self> {
         (ms >= 1.0 && ms <= MAX_MS as f64).then(|| Self(Duration::from_millis(ms as u64)))
     }
@@ -77,7 +82,14 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        let cases = [("120s", 120_000), ("5m", 300_000), ("90", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("7d", MAX_MS)];
+        let cases = [
+            ("120s", 120_000),
+            ("5m", 300_000),
+            ("90", 90_000),
+            ("1.5h", 5_400_000),
+            ("250ms", 250),
+            ("7d", MAX_MS),
+        ];
         for (text, ms) in cases {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_millis(ms))), "{text}");
         }

@@ -42,7 +42,10 @@ impl AgentsFile {
     /// # Errors
     /// Names the place of the first thing that is wrong.
     pub fn load(path: &Path) -> Result<Self, AgentsError> {
-        let unreadable = |error: io::Error| AgentsError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+        let unreadable = |error: io::Error| AgentsError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
         let text = read_bounded(path).map_err(unreadable)?;
         let full = std::path::absolute(path).map_err(unreadable)?;
         let base = full.parent().unwrap_or(Path::new("/"));
@@ -59,7 +62,11 @@ impl AgentsFile {
     ///
     /// # Errors
     /// As [`AgentsFile::load`].
-    pub fn parse(text: &str, base: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, AgentsError> {
+    pub fn parse(
+        text: &str,
+        base: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, AgentsError> {
         Self::from_source(&Source { text, file: "agents.yaml", base, env, read: &read_bounded })
     }
 
@@ -79,7 +86,9 @@ impl AgentsFile {
             idempotent: agent.idempotent,
             timeout_ms: u64::try_from(agent.timeout.as_millis()).unwrap_or(u64::MAX),
         };
-        AgentCatalogue::new(self.agents.values().map(|agent| (agent.name.clone(), traits(agent))).collect())
+        AgentCatalogue::new(
+            self.agents.values().map(|agent| (agent.name.clone(), traits(agent))).collect(),
+        )
     }
 
     /// The agents in the order of the file.

@@ -71,8 +71,8 @@ struct RawAgent {
 
 pub(super) fn agents_file(source: &Source<'_>) -> Result<AgentsFile, AgentsError> {
     let reader = Reader { source };
-    let raw: RawFile =
-        serde_saphyr::from_str(source.text).map_err(|error| AgentsError::yaml(source.file, &error))?;
+    let raw: RawFile = serde_saphyr::from_str(source.text)
+        .map_err(|error| AgentsError::yaml(source.file, &error))?;
     let workspace_roots = reader.roots(raw.workspace_roots)?;
     let mut providers = BTreeMap::new();
     for (name, block) in raw.providers {
@@ -85,7 +85,10 @@ pub(super) fn agents_file(source: &Source<'_>) -> Result<AgentsFile, AgentsError
         let place = entry.referenced;
         let name = AgentName::parse(&name).map_err(|e| reader.wrong(place, e))?;
         if name.as_str().starts_with("sluice-") {
-            return Err(reader.wrong(place, format_args!("agent '{name}': names with 'sluice-' in front are reserved")));
+            return Err(reader.wrong(
+                place,
+                format_args!("agent '{name}': names with 'sluice-' in front are reserved"),
+            ));
         }
         let agent = reader.agent(name.clone(), entry.value, &workspace_roots)?;
         if let RuntimeSettings::Llm { provider: Some(provider), .. } = &agent.runtime
@@ -95,7 +98,10 @@ pub(super) fn agents_file(source: &Source<'_>) -> Result<AgentsFile, AgentsError
             return Err(reader.wrong(place, unknown("provider", provider, &known)));
         }
         if agents.insert(name.clone(), agent).is_some() {
-            return Err(reader.wrong(place, format_args!("agent '{name}' is there twice ('-' and '_' are the same)")));
+            return Err(reader.wrong(
+                place,
+                format_args!("agent '{name}' is there twice ('-' and '_' are the same)"),
+            ));
         }
     }
     Ok(AgentsFile { agents, providers })
@@ -110,12 +116,20 @@ impl Reader<'_> {
         AgentsError::at(self.source.file, place, message)
     }
 
-    fn agent(&self, name: AgentName, raw: RawAgent, roots: &Arc<[PathBuf]>) -> Result<Agent, AgentsError> {
+    fn agent(
+        &self,
+        name: AgentName,
+        raw: RawAgent,
+        roots: &Arc<[PathBuf]>,
+    ) -> Result<Agent, AgentsError> {
         let concurrency = match &raw.concurrency {
             None => DEFAULT_CONCURRENCY,
             Some(given) if (1..=MAX_CONCURRENCY).contains(&given.value) => given.value,
             Some(given) => {
-                return Err(self.wrong(given.referenced, format_args!("concurrency goes from 1 to {MAX_CONCURRENCY}")));
+                return Err(self.wrong(
+                    given.referenced,
+                    format_args!("concurrency goes from 1 to {MAX_CONCURRENCY}"),
+                ));
             }
         };
         Ok(Agent {
@@ -128,14 +142,27 @@ impl Reader<'_> {
         })
     }
 
-    fn runtime(&self, raw: RawAgent, roots: &Arc<[PathBuf]>) -> Result<RuntimeSettings, AgentsError> {
+    fn runtime(
+        &self,
+        raw: RawAgent,
+        roots: &Arc<[PathBuf]>,
+    ) -> Result<RuntimeSettings, AgentsError> {
         self.no_foreign_keys(&raw)?;
         let place = raw.runtime.referenced;
-        let missing = |key: &str| self.wrong(place, format_args!("runtime {} needs '{key}'", raw.runtime.value));
+        let missing = |key: &str| {
+            self.wrong(place, format_args!("runtime {} needs '{key}'", raw.runtime.value))
+        };
         Ok(match raw.runtime.value.as_str() {
             "llm" => RuntimeSettings::Llm {
-                system: self.system(raw.prompt.as_ref().ok_or_else(|| missing("prompt"))?, raw.tools.as_ref())?,
-                output_schema: raw.output_schema.as_ref().map(|path| self.schema(path)).transpose()?,
+                system: self.system(
+                    raw.prompt.as_ref().ok_or_else(|| missing("prompt"))?,
+                    raw.tools.as_ref(),
+                )?,
+                output_schema: raw
+                    .output_schema
+                    .as_ref()
+                    .map(|path| self.schema(path))
+                    .transpose()?,
                 model: raw.model.as_ref().map(|model| self.filled(model)).transpose()?.flatten(),
                 provider: raw.provider.map(|provider| provider.value),
             },
@@ -170,15 +197,23 @@ impl Reader<'_> {
         ];
         let runtime = raw.runtime.value.as_str();
         let known = RUNTIMES.contains(&runtime);
-        match keys.into_iter().find_map(|(key, owner, place)| Some((key, owner, place.filter(|_| owner != runtime)?))) {
-            Some((key, owner, place)) if known => {
-                Err(self.wrong(place, format_args!("'{key}' belongs to runtime {owner}, this agent's is {runtime}")))
-            }
+        match keys
+            .into_iter()
+            .find_map(|(key, owner, place)| Some((key, owner, place.filter(|_| owner != runtime)?)))
+        {
+            Some((key, owner, place)) if known => Err(self.wrong(
+                place,
+                format_args!("'{key}' belongs to runtime {owner}, this agent's is {runtime}"),
+            )),
             _ => Ok(()),
         }
     }
 
-    fn system(&self, prompt: &Spanned<String>, tools: Option<&Spanned<String>>) -> Result<String, AgentsError> {
+    fn system(
+        &self,
+        prompt: &Spanned<String>,
+        tools: Option<&Spanned<String>>,
+    ) -> Result<String, AgentsError> {
         let mut system = self.file(prompt)?;
         if let Some(tools) = tools {
             system.push_str("\n\n");
@@ -188,8 +223,11 @@ impl Reader<'_> {
     }
 
     fn schema(&self, path: &Spanned<String>) -> Result<Schema, AgentsError> {
-        let wrong = |error: &dyn std::fmt::Display| self.wrong(path.referenced, format_args!("{}: {error}", path.value));
-        let document: serde_json::Value = serde_json::from_str(&self.file(path)?).map_err(|e| wrong(&e))?;
+        let wrong = |error: &dyn std::fmt::Display| {
+            self.wrong(path.referenced, format_args!("{}: {error}", path.value))
+        };
+        let document: serde_json::Value =
+            serde_json::from_str(&self.file(path)?).map_err(|e| wrong(&e))?;
         let validator = jsonschema::validator_for(&document).map_err(|e| wrong(&e))?;
         Ok(Schema { document: Arc::new(document), validator: Arc::new(validator) })
     }
@@ -203,24 +241,33 @@ impl Reader<'_> {
     fn argv(&self, argv: &Spanned<Words>) -> Result<Vec<String>, AgentsError> {
         argv.value.iter().try_for_each(|word| self.literal(word))?;
         match argv.value.first() {
-            Some(program) if !program.value.is_empty() => Ok(argv.value.iter().map(|w| w.value.clone()).collect()),
+            Some(program) if !program.value.is_empty() => {
+                Ok(argv.value.iter().map(|w| w.value.clone()).collect())
+            }
             _ => Err(self.wrong(argv.referenced, "argv needs a program")),
         }
     }
 
     fn workdir(&self, workdir: &Spanned<String>) -> Result<Text, AgentsError> {
         if workdir.value.contains("${") {
-            return Err(self.wrong(workdir.referenced, "'${…}' is not filled in here; use {{ context.… }}"));
+            return Err(
+                self.wrong(workdir.referenced, "'${…}' is not filled in here; use {{ context.… }}")
+            );
         }
         Text::parse(&workdir.value).map_err(|error| self.wrong(workdir.referenced, error))
     }
 
     fn names(&self, names: Option<Spanned<Words>>) -> Result<Vec<String>, AgentsError> {
-        let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
         let mut list = Vec::new();
         for name in names.map(|names| names.value).unwrap_or_default() {
             if !is_name(&name.value) {
-                let message = format_args!("'{}' is no variable's name; the child gets the value it has here", name.value);
+                let message = format_args!(
+                    "'{}' is no variable's name; the child gets the value it has here",
+                    name.value
+                );
                 return Err(self.wrong(name.referenced, message));
             }
             list.push(name.value);
@@ -264,7 +311,9 @@ impl Reader<'_> {
     fn literal(&self, text: &Spanned<String>) -> Result<(), AgentsError> {
         for (mark, hint) in [("${", "in model, url and providers"), ("{{", "in workdir")] {
             if text.value.contains(mark) {
-                return Err(self.wrong(text.referenced, format_args!("'{mark}' is filled in only {hint}")));
+                return Err(
+                    self.wrong(text.referenced, format_args!("'{mark}' is filled in only {hint}"))
+                );
             }
         }
         Ok(())
@@ -283,7 +332,10 @@ impl Reader<'_> {
                 Some(value) => filled.push_str(&value),
                 None if name.starts_with(MODEL_SETTINGS) => return Ok(None),
                 None => {
-                    return Err(self.wrong(text.referenced, format_args!("environment variable {name} is not set")));
+                    return Err(self.wrong(
+                        text.referenced,
+                        format_args!("environment variable {name} is not set"),
+                    ));
                 }
             }
             rest = after;

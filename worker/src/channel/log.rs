@@ -30,7 +30,8 @@ fn approval(command: &Command) -> String {
 
 fn notification(command: &Command) -> String {
     let word = |key: &str| word(&command.payload, key);
-    let what = word("template").or_else(|| word("trigger")).unwrap_or_else(|| "notification".to_owned());
+    let what =
+        word("template").or_else(|| word("trigger")).unwrap_or_else(|| "notification".to_owned());
     let urgency = word("priority").map_or_else(String::new, |priority| format!(" [{priority}]"));
     format!("{what}{urgency}: {} ({})", command.workflow_id, command.template_name)
 }
@@ -38,7 +39,8 @@ fn notification(command: &Command) -> String {
 /// A short text on one line.
 fn word(payload: &Value, key: &str) -> Option<String> {
     let text = payload.get(key)?.as_str()?.trim();
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect();
+    let line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect();
     Some(line).filter(|line| !line.is_empty())
 }
 
@@ -60,7 +62,10 @@ mod tests {
              Decide with: sluice approve ap-1 | sluice reject ap-1"
         );
         command.payload = json!({"template": "hotfix_deployed", "priority": "urgent"});
-        assert_eq!(notification(&command), "hotfix_deployed [urgent]: hotfix-1 (hotfix.workflow.yaml)");
+        assert_eq!(
+            notification(&command),
+            "hotfix_deployed [urgent]: hotfix-1 (hotfix.workflow.yaml)"
+        );
         command.payload = json!(null);
         assert_eq!(notification(&command), "notification: hotfix-1 (hotfix.workflow.yaml)");
     }

@@ -14,7 +14,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Asks until there is an answer that can be read. `TooLarge` is the only failure that asking again does
 /// not heal.
-pub(super) async fn until_answered<T: DeserializeOwned>(bus: &Bus, subject: &str, body: &Bytes) -> Result<T, BusError> {
+pub(super) async fn until_answered<T: DeserializeOwned>(
+    bus: &Bus,
+    subject: &str,
+    body: &Bytes,
+) -> Result<T, BusError> {
     let ask = || async {
         let answer = bus.request(subject, body.clone(), ANSWER_TIMEOUT).await?;
         serde_json::from_slice::<T>(&answer).map_err(|error| BusError::Client(error.to_string()))

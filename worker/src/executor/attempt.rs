@@ -60,7 +60,8 @@ pub(super) async fn run(context: Arc<Context>, seat: Arc<Seat>, delivery: Delive
 }
 
 fn decode(seat: &Seat, delivery: &Delivery) -> Result<Command, String> {
-    let command: Command = serde_json::from_slice(&delivery.payload).map_err(|error| error.to_string())?;
+    let command: Command =
+        serde_json::from_slice(&delivery.payload).map_err(|error| error.to_string())?;
     if command.v != MESSAGE_VERSION {
         return Err(format!("message version {}, this worker knows {MESSAGE_VERSION}", command.v));
     }
@@ -143,7 +144,9 @@ impl Attempt {
         };
         match reply {
             Ok(ClaimReply::Granted { fence, .. }) => Ok(fence),
-            Ok(ClaimReply::Refused { reason: Refusal::HeldByAnother }) => Err(Ending::Later(Some(ELSEWHERE_PAUSE))),
+            Ok(ClaimReply::Refused { reason: Refusal::HeldByAnother }) => {
+                Err(Ending::Later(Some(ELSEWHERE_PAUSE)))
+            }
             Ok(ClaimReply::Refused { reason }) => {
                 self.refused("claim", reason);
                 Err(Ending::Settled)
@@ -164,7 +167,8 @@ impl Attempt {
         };
         let allowed = Duration::from_millis(self.command.timeout_ms);
         // A task of its own, so that a panic in a runtime is the end of this attempt only.
-        let mut running = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.seat.runtime).run(job)));
+        let mut running =
+            AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.seat.runtime).run(job)));
         let cut_short = tokio::select! {
             outcome = &mut running => return Work::Finished(outcome.unwrap_or_else(|e| panicked(&e))),
             () = sleep(allowed) => {
@@ -197,7 +201,8 @@ impl Attempt {
 
     /// The first one comes when a third of the lease is over: short attempts cause no traffic.
     async fn heartbeats(&self) -> std::convert::Infallible {
-        let pause = Duration::from_millis(self.command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+        let pause =
+            Duration::from_millis(self.command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
         let bus = &self.context.bus;
         let subject = bus.subjects().heartbeat(&self.command.agent, &self.command.workflow_id);
         loop {
@@ -237,4 +242,15 @@ fn panicked(error: &JoinError) -> Outcome {
 
 pub(super) fn now() -> Timestamp {
     OffsetDateTime::now_utc().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_that_attempt() {
+        let error = tokio::spawn(async { panic!("defect") }).await.map(|(): ()| ()).unwrap_err();
+        assert_eq!(panicked(&error).result.unwrap_err().code, "worker_panic");
+    }
 }

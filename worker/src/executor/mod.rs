@@ -5,8 +5,8 @@
 //! the coordinator has the result, so an attempt ends in exactly one of four ways: see
 //! [`attempt::Ending`].
 
-mod attempt;
 mod ask;
+mod attempt;
 mod held;
 mod pull;
 mod report;

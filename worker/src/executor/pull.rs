@@ -39,7 +39,11 @@ pub(crate) async fn pull(context: Arc<Context>, seat: Arc<Seat>) {
     }
 }
 
-async fn pull_once(context: &Arc<Context>, seat: &Arc<Seat>, puller: &mut StepPuller) -> Result<(), BusError> {
+async fn pull_once(
+    context: &Arc<Context>,
+    seat: &Arc<Seat>,
+    puller: &mut StepPuller,
+) -> Result<(), BusError> {
     let mut free = slots::all_free(context, seat);
     if free.is_empty() {
         puller.pause();
@@ -65,7 +69,12 @@ async fn pull_once(context: &Arc<Context>, seat: &Arc<Seat>, puller: &mut StepPu
     Ok(())
 }
 
-async fn begin_all(context: &Arc<Context>, seat: &Arc<Seat>, deliveries: Vec<Delivery>, free: Vec<Slot>) {
+async fn begin_all(
+    context: &Arc<Context>,
+    seat: &Arc<Seat>,
+    deliveries: Vec<Delivery>,
+    free: Vec<Slot>,
+) {
     let mut free = free.into_iter();
     for delivery in deliveries {
         match free.next() {

@@ -113,7 +113,10 @@ mod tests {
 
     fn output(value: Value) -> Outcome {
         let Value::Object(output) = value else { panic!() };
-        recordable(Outcome { insights: vec![json!("a\0"), json!({"n": 1.0})], ..Outcome::output(output) })
+        recordable(Outcome {
+            insights: vec![json!("a\0"), json!({"n": 1.0})],
+            ..Outcome::output(output)
+        })
     }
 
     #[test]

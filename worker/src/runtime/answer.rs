@@ -27,7 +27,9 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, AgentError> {
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(bad_output(format!("the answer is {}; expected one JSON object", kind(&other)))),
+        Ok(other) => {
+            Err(bad_output(format!("the answer is {}; expected one JSON object", kind(&other))))
+        }
         Err(error) => Err(bad_output(format!("the answer is no JSON object: {error}"))),
     }
 }
@@ -99,7 +101,11 @@ mod tests {
         ];
         for bytes in cases {
             let error = read(bytes).result.unwrap_err();
-            assert_eq!((error.code.as_str(), error.retryable), ("bad_output", Some(false)), "{bytes:?}");
+            assert_eq!(
+                (error.code.as_str(), error.retryable),
+                ("bad_output", Some(false)),
+                "{bytes:?}"
+            );
         }
     }
 }

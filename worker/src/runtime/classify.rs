@@ -21,9 +21,17 @@ const HTTP_DATE: &[BorrowedFormatItem<'static>] = format_description!(
 pub(super) fn status(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> AgentError {
     let reason = status.canonical_reason().unwrap_or("unknown status");
     let mut error = if status.is_redirection() {
-        failure("redirect", false, format!("HTTP {status}: redirects are not followed", status = status.as_u16()))
+        failure(
+            "redirect",
+            false,
+            format!("HTTP {status}: redirects are not followed", status = status.as_u16()),
+        )
     } else {
-        failure(&format!("http_{}", status.as_u16()), is_retryable(status), format!("HTTP {} {reason}", status.as_u16()))
+        failure(
+            &format!("http_{}", status.as_u16()),
+            is_retryable(status),
+            format!("HTTP {} {reason}", status.as_u16()),
+        )
     };
     if error.retryable == Some(true) {
         let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -62,7 +70,11 @@ pub(super) fn transport(error: reqwest::Error) -> AgentError {
         return failure("timeout", true, "no answer in time");
     }
     if error.is_builder() {
-        return failure("bad_request", false, format!("the request cannot be made: {}", root(&error)));
+        return failure(
+            "bad_request",
+            false,
+            format!("the request cannot be made: {}", root(&error)),
+        );
     }
     failure("connection_lost", true, format!("the connection broke off: {}", root(&error)))
 }
@@ -89,7 +101,11 @@ pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>
 }
 
 pub(crate) fn too_large(limit: usize) -> AgentError {
-    failure("output_too_large", false, format!("the answer is larger than the {limit} bytes that can be recorded"))
+    failure(
+        "output_too_large",
+        false,
+        format!("the answer is larger than the {limit} bytes that can be recorded"),
+    )
 }
 
 #[cfg(test)]
@@ -115,7 +131,11 @@ mod tests {
             (599, "http_599", true),
         ];
         for (code, expected, retryable) in cases {
-            let error = status(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), OffsetDateTime::UNIX_EPOCH);
+            let error = status(
+                StatusCode::from_u16(code).unwrap(),
+                &HeaderMap::new(),
+                OffsetDateTime::UNIX_EPOCH,
+            );
             assert_eq!((error.code.as_str(), error.retryable), (expected, Some(retryable)));
         }
     }
@@ -142,7 +162,10 @@ mod tests {
     fn only_what_is_retried_has_a_pause() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "2".parse().unwrap());
-        let pause = |code| status(StatusCode::from_u16(code).unwrap(), &headers, OffsetDateTime::UNIX_EPOCH).retry_after_ms;
+        let pause = |code| {
+            status(StatusCode::from_u16(code).unwrap(), &headers, OffsetDateTime::UNIX_EPOCH)
+                .retry_after_ms
+        };
         assert_eq!((pause(429), pause(503), pause(400)), (Some(2_000), Some(2_000), None));
     }
 }

@@ -49,18 +49,19 @@ impl CommandRuntime {
         env: &[String],
         base: &Path,
         roots: &Arc<[PathBuf]>,
-    ) -> Arc<dyn Runtime> {
-        let (first, rest) = argv.split_first().map_or(("", argv), |(first, rest)| (first.as_str(), rest));
+    ) -> Self {
+        let (first, rest) =
+            argv.split_first().map_or(("", argv), |(first, rest)| (first.as_str(), rest));
         // A bare name is looked up on the PATH, everything else lies beside the agents file.
         let program = if first.contains('/') { base.join(first) } else { PathBuf::from(first) };
-        Arc::new(Self {
+        Self {
             program,
             arguments: rest.to_vec(),
             workdir: workdir.cloned(),
             env: env.to_vec(),
             base: base.to_owned(),
             roots: Arc::clone(roots),
-        })
+        }
     }
 
     /// Where the program works: below a workspace root once every link is resolved, or not at all.
@@ -69,12 +70,16 @@ impl CommandRuntime {
         let wanted = match &rendered {
             None => self.base.clone(),
             Some(path) if path.trim().is_empty() => {
-                return Err(refused("workdir is empty: the run's context lacks what it is made of"));
+                return Err(refused(
+                    "workdir is empty: the run's context lacks what it is made of",
+                ));
             }
             Some(path) => self.base.join(path.trim()),
         };
         let shown = wanted.display();
-        let real = tokio::fs::canonicalize(&wanted).await.map_err(|e| refused(format!("workdir {shown}: {e}")))?;
+        let real = tokio::fs::canonicalize(&wanted)
+            .await
+            .map_err(|e| refused(format!("workdir {shown}: {e}")))?;
         for root in self.roots.iter() {
             if tokio::fs::canonicalize(root).await.is_ok_and(|root| real.starts_with(root)) {
                 return Ok(real);
@@ -99,14 +104,17 @@ impl CommandRuntime {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failure("not_started", false, format!("{}: {error}", self.program.display())))
+            .map_err(|error| {
+                failure("not_started", false, format!("{}: {error}", self.program.display()))
+            })
     }
 
     async fn call(&self, job: Job) -> Result<Outcome, AgentError> {
         let workdir = self.workdir(&job.command).await?;
         let mut child = self.spawn(&workdir, &job.command)?;
         let group = Group::of(&child);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Said::default();
         let talk = async {
             tokio::join!(
@@ -156,7 +164,12 @@ fn refused(message: impl Into<String>) -> AgentError {
 fn render(text: &Text, command: &Command) -> String {
     let context = Value::Object(command.context.clone());
     let workflow = json!({ "id": command.workflow_id, "template_name": command.template_name });
-    let scope = Scope { context: &context, outputs: &IndexMap::new(), workflow: &workflow, extra: Vec::new() };
+    let scope = Scope {
+        context: &context,
+        outputs: &IndexMap::new(),
+        workflow: &workflow,
+        extra: Vec::new(),
+    };
     text.render(&scope, Missing::Empty)
 }
 
@@ -244,9 +257,15 @@ fn ended_badly(status: ExitStatus, log: &str) -> AgentError {
     use std::os::unix::process::ExitStatusExt;
 
     let (code, text) = match (status.code(), status.signal()) {
-        (Some(code), _) => (format!("exit_{code}"), format!("the program ended with exit code {code}")),
-        (None, Some(signal)) => (format!("signal_{signal}"), format!("the program was ended by signal {signal}")),
-        (None, None) => ("exit_unknown".to_owned(), "the program ended without an exit code".to_owned()),
+        (Some(code), _) => {
+            (format!("exit_{code}"), format!("the program ended with exit code {code}"))
+        }
+        (None, Some(signal)) => {
+            (format!("signal_{signal}"), format!("the program was ended by signal {signal}"))
+        }
+        (None, None) => {
+            ("exit_unknown".to_owned(), "the program ended without an exit code".to_owned())
+        }
     };
     let message = if log.is_empty() { text } else { format!("{text}; its log ends with:\n{log}") };
     // Whether trying again helps nobody said: that is left to whoever knows the agent.

@@ -38,8 +38,8 @@ pub(super) struct HttpRuntime {
 }
 
 impl HttpRuntime {
-    pub(super) fn new(client: &Client, url: &Url) -> Arc<dyn Runtime> {
-        Arc::new(Self { client: client.clone(), url: url.clone() })
+    pub(super) fn new(client: &Client, url: &Url) -> Self {
+        Self { client: client.clone(), url: url.clone() }
     }
 
     async fn call(&self, job: Job) -> Result<Outcome, AgentError> {
@@ -89,7 +89,9 @@ pub(super) fn described(body: &[u8], otherwise: AgentError) -> AgentError {
     let Ok(Envelope { error }) = serde_json::from_slice(body) else { return otherwise };
     AgentError {
         code: error.code.filter(|code| is_word(code)).unwrap_or(otherwise.code),
-        message: error.message.map_or(otherwise.message, |text| text.chars().take(MAX_MESSAGE_CHARS).collect()),
+        message: error
+            .message
+            .map_or(otherwise.message, |text| text.chars().take(MAX_MESSAGE_CHARS).collect()),
         retryable: error.retryable.or(otherwise.retryable),
         retry_after_ms: error.retry_after_ms.or(otherwise.retry_after_ms),
     }

@@ -80,7 +80,12 @@ impl From<AgentError> for Outcome {
 
 /// An error that says whether trying again can help.
 pub(crate) fn failure(code: &str, retryable: bool, message: impl Into<String>) -> AgentError {
-    AgentError { code: code.to_owned(), message: message.into(), retryable: Some(retryable), retry_after_ms: None }
+    AgentError {
+        code: code.to_owned(),
+        message: message.into(),
+        retryable: Some(retryable),
+        retry_after_ms: None,
+    }
 }
 
 /// What runtimes share.
@@ -92,18 +97,20 @@ pub(crate) struct Shared {
 
 /// The runtime of an agent; none when somebody else's worker runs it.
 pub(crate) fn build(agent: &Agent, shared: &Shared) -> Option<Arc<dyn Runtime>> {
-    match &agent.runtime {
+    Some(match &agent.runtime {
         RuntimeSettings::Command { argv, workdir, env, base, roots } => {
-            Some(command::CommandRuntime::new(argv, workdir.as_ref(), env, base, roots))
+            Arc::new(command::CommandRuntime::new(argv, workdir.as_ref(), env, base, roots))
         }
-        RuntimeSettings::External => external::build(),
-        RuntimeSettings::Http { url } => Some(http::HttpRuntime::new(&shared.http, url)),
-        RuntimeSettings::Llm { system, output_schema, model, provider } => Some(LlmRuntime::new(
-            &shared.models,
-            system,
-            output_schema.as_ref(),
-            model.as_deref(),
-            provider.as_deref(),
-        )),
-    }
+        RuntimeSettings::External => return external::build(),
+        RuntimeSettings::Http { url } => Arc::new(http::HttpRuntime::new(&shared.http, url)),
+        RuntimeSettings::Llm { system, output_schema, model, provider } => {
+            Arc::new(LlmRuntime::new(
+                &shared.models,
+                system,
+                output_schema.as_ref(),
+                model.as_deref(),
+                provider.as_deref(),
+            ))
+        }
+    })
 }

@@ -21,13 +21,19 @@ impl Runtime for NotifyRuntime {
 fn deliver(job: &Job) -> Outcome {
     if !matches!(job.command.kind, CommandKind::ApprovalRequest | CommandKind::Notification) {
         let kind = job.command.kind.as_str();
-        return failure("unsupported", false, format!("nothing is delivered for a command of kind {kind}")).into();
+        return failure(
+            "unsupported",
+            false,
+            format!("nothing is delivered for a command of kind {kind}"),
+        )
+        .into();
     }
     // Every message reaches the log, also one whose channels are not there: a notification that goes
     // nowhere unseen would be worse than one that goes to the wrong place.
     channel::log::deliver(&job.command);
     let requested = job.command.payload.get("channels").cloned().unwrap_or(Value::Null);
-    let answer = json!({ "status": "delivered", "channels": [channel::log::NAME], "requested": requested });
+    let answer =
+        json!({ "status": "delivered", "channels": [channel::log::NAME], "requested": requested });
     match answer {
         Value::Object(output) => Outcome::output(output),
         _ => failure("unsupported", false, "no answer").into(),

@@ -32,7 +32,10 @@ impl Answer {
     }
 
     pub(crate) fn with(status: &str, headers: &str, body: &[u8]) -> Self {
-        let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
         Self::Bytes([head.as_bytes(), body].concat())
     }
 
@@ -82,7 +85,11 @@ impl Drop for Scripted {
     }
 }
 
-async fn talk(mut stream: TcpStream, answers: Arc<Mutex<Vec<Answer>>>, seen: mpsc::UnboundedSender<Seen>) {
+async fn talk(
+    mut stream: TcpStream,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    seen: mpsc::UnboundedSender<Seen>,
+) {
     let mut bytes = Vec::new();
     let (head, body) = loop {
         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -113,6 +120,8 @@ async fn talk(mut stream: TcpStream, answers: Arc<Mutex<Vec<Answer>>>, seen: mps
 fn complete(bytes: &[u8]) -> Option<(String, Value)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-    let length: usize = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
-    (bytes.len() >= end + length).then(|| (head, serde_json::from_slice(&bytes[end..]).unwrap_or_default()))
+    let length: usize =
+        head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
+    (bytes.len() >= end + length)
+        .then(|| (head, serde_json::from_slice(&bytes[end..]).unwrap_or_default()))
 }

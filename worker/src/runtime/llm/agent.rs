@@ -33,20 +33,23 @@ impl LlmRuntime {
         schema: Option<&Schema>,
         model: Option<&str>,
         provider: Option<&str>,
-    ) -> Arc<dyn Runtime> {
-        Arc::new(Self {
+    ) -> Self {
+        Self {
             models: Arc::clone(models),
             system: system(prompt, schema),
             schema: schema.cloned(),
             model: model.map(str::to_owned),
             provider: provider.map(str::to_owned),
-        })
+        }
     }
 
     async fn call(&self, job: &Job) -> Result<Outcome, AgentError> {
         let endpoint = self.models.endpoint(self.provider.as_deref(), self.model.as_deref())?;
         let user = user(&job.command);
-        let schema = self.schema.as_ref().map(|schema| (job.command.agent.as_str(), schema.document.as_ref()));
+        let schema = self
+            .schema
+            .as_ref()
+            .map(|schema| (job.command.agent.as_str(), schema.document.as_ref()));
         let question = Question { system: &self.system, user: &user, schema };
         let reply = self.models.ask(&endpoint, &question, job.max_output).await?;
         Ok(self.judge(&reply.text, reply.usage))
@@ -70,11 +73,15 @@ impl LlmRuntime {
             let text = format!("{}: {}", error.instance_path(), error.masked());
             text.chars().take(MAX_VIOLATION_CHARS).collect::<String>()
         };
-        let violations: Vec<String> = schema.validator.iter_errors(&output).take(MAX_VIOLATIONS).map(shown).collect();
+        let violations: Vec<String> =
+            schema.validator.iter_errors(&output).take(MAX_VIOLATIONS).map(shown).collect();
         if violations.is_empty() {
             return Ok(output);
         }
-        Err(bad_output(format!("the model's answer breaks the output schema: {}", violations.join("; "))))
+        Err(bad_output(format!(
+            "the model's answer breaks the output schema: {}",
+            violations.join("; ")
+        )))
     }
 }
 
@@ -88,7 +95,9 @@ impl Runtime for LlmRuntime {
 fn system(prompt: &str, schema: Option<&Schema>) -> String {
     let rule = "Answer with exactly one JSON object and nothing else.";
     match schema {
-        Some(schema) => format!("{prompt}\n\n{rule} It must satisfy this JSON Schema:\n{}", schema.document),
+        Some(schema) => {
+            format!("{prompt}\n\n{rule} It must satisfy this JSON Schema:\n{}", schema.document)
+        }
         None => format!("{prompt}\n\n{rule}"),
     }
 }

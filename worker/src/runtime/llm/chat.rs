@@ -31,11 +31,17 @@ pub(super) struct Reply {
 
 impl Models {
     /// Asks with the schema where the server takes one, else without.
-    pub(super) async fn ask(&self, endpoint: &Endpoint, question: &Question<'_>, limit: usize) -> Result<Reply, AgentError> {
+    pub(super) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question<'_>,
+        limit: usize,
+    ) -> Result<Reply, AgentError> {
         if let Some((name, schema)) = question.schema
             && self.takes_schema(endpoint)
         {
-            let format = json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema}});
+            let format =
+                json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema}});
             let response = self.send(endpoint, question, Some(format)).await?;
             if response.status() != StatusCode::BAD_REQUEST {
                 return read(response, endpoint, limit).await;
@@ -48,11 +54,21 @@ impl Models {
         self.ask_plainly(endpoint, question, limit).await
     }
 
-    async fn ask_plainly(&self, endpoint: &Endpoint, question: &Question<'_>, limit: usize) -> Result<Reply, AgentError> {
+    async fn ask_plainly(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question<'_>,
+        limit: usize,
+    ) -> Result<Reply, AgentError> {
         read(self.send(endpoint, question, None).await?, endpoint, limit).await
     }
 
-    async fn send(&self, endpoint: &Endpoint, question: &Question<'_>, format: Option<Value>) -> Result<Response, AgentError> {
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question<'_>,
+        format: Option<Value>,
+    ) -> Result<Response, AgentError> {
         let mut body = json!({
             "model": endpoint.model,
             "temperature": TEMPERATURE,
@@ -65,7 +81,9 @@ impl Models {
             body["response_format"] = format;
         }
         let mut request = self.http.post(&endpoint.url).json(&body);
-        if let Some(key) = endpoint.api_key.as_ref().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
+        if let Some(key) =
+            endpoint.api_key.as_ref().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty())
+        {
             request = request.bearer_auth(key);
         }
         request.send().await.map_err(classify::transport)
@@ -77,16 +95,25 @@ async fn read(response: Response, endpoint: &Endpoint, limit: usize) -> Result<R
     if !status.is_success() {
         let error = classify::status(status, response.headers(), OffsetDateTime::now_utc());
         let body = classify::body(response, limit).await.unwrap_or_default();
-        let reason = serde_json::from_slice(&body).ok().and_then(|body| reason(&body, endpoint.api_key.as_ref()));
+        let reason = serde_json::from_slice(&body)
+            .ok()
+            .and_then(|body| reason(&body, endpoint.api_key.as_ref()));
         return Err(explained(error, reason));
     }
     let body = classify::body(response, limit).await?;
-    let body: Value = serde_json::from_slice(&body).map_err(|_| bad_output("the provider's answer is no JSON"))?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|_| bad_output("the provider's answer is no JSON"))?;
     // Some providers report their own provider's failure under status 200.
     if body.get("choices").is_none() && body.get("error").is_some() {
-        let status = body.pointer("/error/code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-        let status = status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::BAD_GATEWAY);
-        let error = classify::status(status, &reqwest::header::HeaderMap::new(), OffsetDateTime::now_utc());
+        let status = body
+            .pointer("/error/code")
+            .and_then(Value::as_u64)
+            .and_then(|code| u16::try_from(code).ok());
+        let status = status
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .unwrap_or(StatusCode::BAD_GATEWAY);
+        let error =
+            classify::status(status, &reqwest::header::HeaderMap::new(), OffsetDateTime::now_utc());
         return Err(explained(error, reason(&body, endpoint.api_key.as_ref())));
     }
     let usage = usage(&body, &endpoint.model);
@@ -109,14 +136,18 @@ fn reason(body: &Value, key: Option<&SecretString>) -> Option<String> {
         Some(key) => text.replace(key, "[key]"),
         None => text.to_owned(),
     };
-    Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON_CHARS).collect())
+    Some(
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON_CHARS).collect(),
+    )
 }
 
 /// The content of the first choice: a text, or a list of parts with texts.
 fn text(body: &Value) -> Option<String> {
     match body.pointer("/choices/0/message/content")? {
         Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()),
+        Value::Array(parts) => {
+            Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect())
+        }
         _ => None,
     }
 }

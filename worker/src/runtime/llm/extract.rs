@@ -46,7 +46,10 @@ mod tests {
     fn finds_the_object() {
         let cases = [
             (r#"{"a":1}"#, json!({"a": 1})),
-            ("Sure!\n```json\n{\"a\": {\"b\": [1, {\"c\": 2}]}}\n```\nDone.", json!({"a": {"b": [1, {"c": 2}]}})),
+            (
+                "Sure!\n```json\n{\"a\": {\"b\": [1, {\"c\": 2}]}}\n```\nDone.",
+                json!({"a": {"b": [1, {"c": 2}]}}),
+            ),
             (r#"The set {x} is not it, {"a":"}{\"}"} is."#, json!({"a": "}{\"}"})),
             (r#"{"a":1} and {"a":2}"#, json!({"a": 1})),
             (r#"see [1] first: {"a":[]}"#, json!({"a": []})),
@@ -61,8 +64,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_object() {
-        let cases =
-            ["", "proceed", "{", r#"{"a":"#, r#"{"a":1"#, r#"[{"decision":"proceed"},{"decision":"block"}]"#, "<think>{}", "{a: 1}"];
+        let cases = [
+            "",
+            "proceed",
+            "{",
+            r#"{"a":"#,
+            r#"{"a":1"#,
+            r#"[{"decision":"proceed"},{"decision":"block"}]"#,
+            "<think>{}",
+            "{a: 1}",
+        ];
         for text in cases {
             assert_eq!(object(text), None, "{text}");
         }

@@ -7,6 +7,6 @@ mod models;
 mod question;
 
 pub(crate) use agent::LlmRuntime;
-pub(crate) use models::Models;
 pub use models::LlmSettings;
+pub(crate) use models::Models;
 pub(crate) use question::QuestionRuntime;

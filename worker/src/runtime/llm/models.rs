@@ -48,16 +48,29 @@ pub(super) struct Endpoint {
 }
 
 impl Models {
-    pub(crate) fn new(http: Client, default: Option<LlmSettings>, providers: BTreeMap<String, Provider>) -> Self {
+    pub(crate) fn new(
+        http: Client,
+        default: Option<LlmSettings>,
+        providers: BTreeMap<String, Provider>,
+    ) -> Self {
         Self { http, default, providers, plain: Mutex::default() }
     }
 
     /// The model to ask: at a named provider, or the default one.
-    pub(super) fn endpoint(&self, provider: Option<&str>, model: Option<&str>) -> Result<Endpoint, AgentError> {
-        let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    pub(super) fn endpoint(
+        &self,
+        provider: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<Endpoint, AgentError> {
+        let given = |text: Option<&str>| {
+            text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
         let (base, api_key, own_model) = match (provider, &self.default) {
             (Some(name), _) => {
-                let block = self.providers.get(name).ok_or_else(|| no_model(&format!("provider '{name}' is not set up")))?;
+                let block = self
+                    .providers
+                    .get(name)
+                    .ok_or_else(|| no_model(&format!("provider '{name}' is not set up")))?;
                 (&block.base_url, block.api_key.clone(), block.model.as_deref())
             }
             (None, Some(settings)) => {
@@ -65,8 +78,14 @@ impl Models {
             }
             (None, None) => return Err(no_model("no model is configured")),
         };
-        let model = given(model).or_else(|| given(own_model)).ok_or_else(|| no_model("no model is named"))?;
-        Ok(Endpoint { url: format!("{}/chat/completions", base.as_str().trim_end_matches('/')), api_key, model })
+        let model = given(model)
+            .or_else(|| given(own_model))
+            .ok_or_else(|| no_model("no model is named"))?;
+        Ok(Endpoint {
+            url: format!("{}/chat/completions", base.as_str().trim_end_matches('/')),
+            api_key,
+            model,
+        })
     }
 
     /// Whether it refused a schema before.

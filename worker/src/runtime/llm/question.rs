@@ -41,14 +41,18 @@ struct Candidate {
 }
 
 impl QuestionRuntime {
-    pub(crate) fn new(models: &Arc<Models>) -> Arc<dyn Runtime> {
-        Arc::new(Self { models: Arc::clone(models) })
+    pub(crate) fn new(models: &Arc<Models>) -> Self {
+        Self { models: Arc::clone(models) }
     }
 
     async fn call(&self, job: &Job) -> Result<Outcome, AgentError> {
         if !matches!(job.command.kind, CommandKind::Gate | CommandKind::RiskAssessment) {
             let kind = job.command.kind.as_str();
-            return Err(failure("unsupported", false, format!("no model answers a command of kind {kind}")));
+            return Err(failure(
+                "unsupported",
+                false,
+                format!("no model answers a command of kind {kind}"),
+            ));
         }
         let payload: Payload = serde_json::from_value(job.command.payload.clone())
             .map_err(|error| gate_error(format!("the question cannot be read: {error}")))?;
@@ -60,8 +64,13 @@ impl QuestionRuntime {
         for (asked, candidate) in candidates.iter().enumerate() {
             let question = Question { system: &system, user: &payload.prompt, schema: None };
             let until = time.share(candidates.len() - asked);
-            match self.ask(candidate, &question, &payload.answers, until, job.max_output, &mut spent).await {
-                Ok(answer) => return Ok(Outcome { result: Ok(answer), insights: Vec::new(), usage: spent }),
+            match self
+                .ask(candidate, &question, &payload.answers, until, job.max_output, &mut spent)
+                .await
+            {
+                Ok(answer) => {
+                    return Ok(Outcome { result: Ok(answer), insights: Vec::new(), usage: spent });
+                }
                 Err(error) => failures.push((candidate.name(), error)),
             }
         }
@@ -77,12 +86,14 @@ impl QuestionRuntime {
         limit: usize,
         spent: &mut Option<Usage>,
     ) -> Result<Map<String, Value>, AgentError> {
-        let endpoint = self.models.endpoint(candidate.provider.as_deref(), candidate.model.as_deref())?;
+        let endpoint =
+            self.models.endpoint(candidate.provider.as_deref(), candidate.model.as_deref())?;
         let reply = timeout_at(until, self.models.ask(&endpoint, question, limit))
             .await
             .map_err(|_| failure("timeout", true, "no answer in time"))??;
         add(spent, reply.usage);
-        let answer = extract::object(&reply.text).ok_or_else(|| gate_error("the answer holds no JSON object"))?;
+        let answer = extract::object(&reply.text)
+            .ok_or_else(|| gate_error("the answer holds no JSON object"))?;
         if names_one_of(&answer, answers) {
             return Ok(answer);
         }
@@ -98,7 +109,10 @@ impl Runtime for QuestionRuntime {
 
 impl Candidate {
     fn name(&self) -> String {
-        self.model.clone().or_else(|| self.provider.clone()).unwrap_or_else(|| "default model".to_owned())
+        self.model
+            .clone()
+            .or_else(|| self.provider.clone())
+            .unwrap_or_else(|| "default model".to_owned())
     }
 }
 
@@ -114,7 +128,8 @@ impl Time {
 
     fn share(&mut self, left: usize) -> Instant {
         let now = Instant::now();
-        let share = self.end.saturating_duration_since(now) / u32::try_from(left.max(1)).unwrap_or(1);
+        let share =
+            self.end.saturating_duration_since(now) / u32::try_from(left.max(1)).unwrap_or(1);
         now + share
     }
 }
@@ -153,8 +168,14 @@ fn all_failed(mut failures: Vec<(String, AgentError)>) -> AgentError {
     }
     let retryable = failures.iter().any(|(_, error)| error.retryable == Some(true));
     let retry_after_ms = failures.iter().filter_map(|(_, error)| error.retry_after_ms).max();
-    let said: Vec<String> = failures.iter().map(|(name, e)| format!("{name}: {} ({})", e.message, e.code)).collect();
-    AgentError { code: "gate_error".to_owned(), message: said.join("; "), retryable: Some(retryable), retry_after_ms }
+    let said: Vec<String> =
+        failures.iter().map(|(name, e)| format!("{name}: {} ({})", e.message, e.code)).collect();
+    AgentError {
+        code: "gate_error".to_owned(),
+        message: said.join("; "),
+        retryable: Some(retryable),
+        retry_after_ms,
+    }
 }
 
 fn add(spent: &mut Option<Usage>, usage: Usage) {
@@ -166,7 +187,8 @@ fn add(spent: &mut Option<Usage>, usage: Usage) {
     sum.model = usage.model;
     sum.input_tokens = plus(sum.input_tokens, usage.input_tokens);
     sum.output_tokens = plus(sum.output_tokens, usage.output_tokens);
-    sum.cost_usd = sum.cost_usd.map_or(usage.cost_usd, |cost| Some(cost + usage.cost_usd.unwrap_or(0.0)));
+    sum.cost_usd =
+        sum.cost_usd.map_or(usage.cost_usd, |cost| Some(cost + usage.cost_usd.unwrap_or(0.0)));
 }
 
 #[cfg(test)]
@@ -195,7 +217,12 @@ mod tests {
     #[test]
     fn spending_adds_up() {
         let mut spent = None;
-        let usage = |tokens, cost| Usage { model: None, input_tokens: tokens, output_tokens: None, cost_usd: cost };
+        let usage = |tokens, cost| Usage {
+            model: None,
+            input_tokens: tokens,
+            output_tokens: None,
+            cost_usd: cost,
+        };
         add(&mut spent, usage(Some(1), None));
         add(&mut spent, usage(Some(2), Some(0.5)));
         assert_eq!(spent, Some(usage(Some(3), Some(0.5))));
