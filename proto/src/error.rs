@@ -26,7 +26,9 @@ pub struct FieldError {
 }
 
 /// Stable codes. The HTTP status follows from the code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// 400: a template name with a path in it.
@@ -78,7 +80,10 @@ impl ErrorCode {
     #[must_use]
     pub fn http_status(self) -> u16 {
         match self {
-            Self::InvalidTemplateName | Self::InvalidDecision | Self::NotPaused | Self::BadRequest => 400,
+            Self::InvalidTemplateName
+            | Self::InvalidDecision
+            | Self::NotPaused
+            | Self::BadRequest => 400,
             Self::ForbiddenOrigin | Self::Forbidden => 403,
             Self::WorkflowNotFound | Self::TemplateNotFound | Self::RouteNotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -115,6 +120,9 @@ impl ApiError {
     #[must_use]
     pub fn workflow_not_found(id: &str) -> Self {
         let shown: String = id.chars().take(80).collect();
-        Self::new(ErrorCode::WorkflowNotFound, format!("no workflow '{shown}'; `sluice list` shows those there are"))
+        Self::new(
+            ErrorCode::WorkflowNotFound,
+            format!("no workflow '{shown}'; `sluice list` shows those there are"),
+        )
     }
 }

@@ -19,7 +19,9 @@ pub const RESERVED_WORKFLOW_IDS: [&str; 5] =
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Not a workflow id.
-    #[error("'{0}' is not a workflow id: use 1 to 64 letters, digits, '-' or '_', and no reserved word")]
+    #[error(
+        "'{0}' is not a workflow id: use 1 to 64 letters, digits, '-' or '_', and no reserved word"
+    )]
     Workflow(String),
     /// Not an agent name.
     #[error("'{0}' is not an agent name: use 1 to 64 letters, digits, '-' or '_'")]

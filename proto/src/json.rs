@@ -85,7 +85,11 @@ fn safe_number(number: &Number) -> Option<Number> {
         return None;
     }
     let float = number.as_f64()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "bounded above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "bounded above"
+    )]
     if float.fract() == 0.0 && float.abs() <= MAX_SAFE_INTEGER as f64 {
         return Some(Number::from(float as i64));
     }
@@ -115,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_normalised_value_survives_canonicalisation() {
-        let mut value = json!({"b": 0.1, "a": "é\u{1F600}\n", "n": 9_007_199_254_740_991_i64, "x": 5e-324});
+        let mut value =
+            json!({"b": 0.1, "a": "é\u{1F600}\n", "n": 9_007_199_254_740_991_i64, "x": 5e-324});
         normalise(&mut value).unwrap();
         let bytes = serde_json_canonicalizer::to_vec(&value).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), value);

@@ -233,7 +233,9 @@ pub enum ResultReply {
 
 /// A late, repeated or superseded message is expected under at-least-once delivery: it is answered
 /// and counted, and is no error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// No such attempt is outstanding: settled, superseded, or its run has ended.

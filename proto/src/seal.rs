@@ -44,7 +44,8 @@ impl SigningKey {
         if secret.len() < Self::MIN_SECRET_BYTES {
             return None;
         }
-        let digest = Sha256::new().chain_update(b"sluice-event-key:").chain_update(secret).finalize();
+        let digest =
+            Sha256::new().chain_update(b"sluice-event-key:").chain_update(secret).finalize();
         let mac = Hmac::new_from_slice(secret).ok()?;
         Some(Self { key_id: hex(&digest[..8]), mac })
     }

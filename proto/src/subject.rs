@@ -178,9 +178,15 @@ mod tests {
         assert_eq!(subjects.claim(&agent, &run), "sluice.claim.code-review.hotfix-1");
         assert_eq!(subjects.agent_token("sluice.result.code-review.hotfix-1"), Some("code-review"));
         assert_eq!(subjects.api("workflow.execute"), "sluice.api.v1.workflow.execute");
-        assert_eq!(subjects.command_verb("sluice.command.v1.workflow.execute"), Some("workflow.execute"));
+        assert_eq!(
+            subjects.command_verb("sluice.command.v1.workflow.execute"),
+            Some("workflow.execute")
+        );
         assert_eq!(subjects.steps_stream(), "SLUICE_STEPS");
-        assert_eq!(subjects.event("hotfix", &run, "fail_step"), "sluice.event.hotfix.hotfix-1.fail_step");
+        assert_eq!(
+            subjects.event("hotfix", &run, "fail_step"),
+            "sluice.event.hotfix.hotfix-1.fail_step"
+        );
     }
 
     #[test]

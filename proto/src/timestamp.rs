@@ -64,8 +64,7 @@ impl From<OffsetDateTime> for Timestamp {
 
 impl From<Timestamp> for OffsetDateTime {
     fn from(moment: Timestamp) -> Self {
-        Self::from_unix_timestamp_nanos(i128::from(moment.0) * 1_000)
-            .unwrap_or(Self::UNIX_EPOCH)
+        Self::from_unix_timestamp_nanos(i128::from(moment.0) * 1_000).unwrap_or(Self::UNIX_EPOCH)
     }
 }
 

@@ -1,0 +1,91 @@
+//! The command line. A new command is a file below `commands/` and one line in [`Command`].
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::config::{Flag, key};
+use crate::output::Format;
+
+/// Runs declarative workflows through agents, with people at the gates.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What is done.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Everything that goes for all commands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Gateway that client commands talk to [env: SLUICE_URL] [default: http://localhost:8001]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    url: Option<String>,
+    /// Output for people or for programs; each command has its own default
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        env = "SLUICE_OUTPUT",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    output: Option<Format>,
+    /// Configuration file [env: SLUICE_CONFIG] [default: sluice.yaml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Global {
+    /// The format asked for, or the command's own.
+    pub(crate) fn format(&self, default: Format) -> Format {
+        self.output.unwrap_or(default)
+    }
+
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        flag(key::URL, "--url", self.url.as_ref()).into_iter().collect()
+    }
+}
+
+/// A flag that sets `key`, when it was given.
+pub(crate) fn flag(key: &'static str, name: &'static str, value: Option<&String>) -> Option<Flag> {
+    value.map(|value| Flag { key, name, value: value.clone() })
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: servers, coordinator, worker, gateway
+    Dev(crate::dev::DevArgs),
+    /// Run a coordinator: takes requests, keeps the state of runs
+    Coordinator(commands::coordinator::CoordinatorArgs),
+    /// Run a worker: runs agents
+    Worker(commands::worker::WorkerArgs),
+    /// Run a gateway: serves the HTTP API
+    Gateway(commands::gateway::GatewayArgs),
+    /// Start a run of a template
+    Run(commands::run::RunArgs),
+    /// Show where a run is
+    Status(commands::status::StatusArgs),
+    /// Follow a run until it ends or waits for a person
+    Watch(commands::watch::WatchArgs),
+    /// Approve or reject what a paused run waits for
+    Resume(commands::resume::ResumeArgs),
+    /// List runs
+    List(commands::list::ListArgs),
+    /// List or check templates
+    Template(commands::template::TemplateArgs),
+    /// Show every setting, and where it comes from
+    Config,
+    /// Check what Sluice needs on this machine
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(commands::completions::CompletionsArgs),
+}

@@ -1,0 +1,57 @@
+//! One file a command.
+
+pub(crate) mod completions;
+mod config;
+pub(crate) mod coordinator;
+pub(crate) mod doctor;
+pub(crate) mod gateway;
+pub(crate) mod list;
+pub(crate) mod resume;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod template;
+pub(crate) mod watch;
+pub(crate) mod worker;
+
+use crate::args::{Cli, Command, Global};
+use crate::client::Client;
+use crate::config::{Config, Flag, key};
+use crate::dev;
+use crate::error::CliError;
+
+pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Dev(args) => Box::pin(dev::run(global, args)).await,
+        Command::Coordinator(args) => Box::pin(coordinator::run(global, args)).await,
+        Command::Worker(args) => Box::pin(worker::run(global, args)).await,
+        Command::Gateway(args) => gateway::run(global, args).await,
+        Command::Run(args) => run::run(global, args).await,
+        Command::Status(args) => status::run(global, args).await,
+        Command::Watch(args) => watch::run(global, args).await,
+        Command::Resume(args) => resume::run(global, args).await,
+        Command::List(args) => list::run(global, args).await,
+        Command::Template(args) => template::run(global, args).await,
+        Command::Config => config::run(global),
+        Command::Doctor(args) => Box::pin(doctor::run(global, args)).await,
+        Command::Completions(args) => {
+            completions::run(&args);
+            Ok(())
+        }
+    }
+}
+
+/// The configuration under these flags and the global ones.
+pub(crate) fn load(
+    global: &Global,
+    flags: impl IntoIterator<Item = Flag>,
+) -> Result<Config, CliError> {
+    let flags: Vec<Flag> = global.flags().into_iter().chain(flags).collect();
+    let env = |name: &str| std::env::var(name).ok();
+    Ok(Config::load(&flags, &env, global.config.as_deref())?)
+}
+
+/// The gateway that the configuration names.
+fn client(global: &Global) -> Result<Client, CliError> {
+    Client::new(load(global, [])?.required(key::URL))
+}

@@ -1,0 +1,59 @@
+//! `sluice resume`: decides what a paused run waits for.
+
+use serde_json::{Value, json};
+
+use crate::args::Global;
+use crate::error::CliError;
+use crate::output::{self, Format};
+
+/// Arguments of `sluice resume`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeArgs {
+    /// Id of the run
+    id: String,
+    /// approved or rejected
+    #[arg(default_value = "approved")]
+    decision: String,
+    /// Who decides
+    #[arg(long, value_name = "NAME")]
+    approver: Option<String>,
+    /// In which role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// In your words
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Why it is right to go on
+    #[arg(long, value_name = "TEXT")]
+    justification: Option<String>,
+}
+
+pub(crate) async fn run(global: &Global, args: ResumeArgs) -> Result<(), CliError> {
+    let mut request = json!({"approval_decision": args.decision});
+    for (name, value) in [
+        ("approver", args.approver),
+        ("approver_role", args.role),
+        ("comment", args.comment),
+        ("justification", args.justification),
+    ] {
+        if let Some(value) = value {
+            request[name] = value.into();
+        }
+    }
+    let answer: Value =
+        super::client(global)?.post(&["workflow", "resume", &args.id], &request).await?;
+    match global.format(Format::Json) {
+        Format::Json => output::json(&answer),
+        Format::Text => {
+            let text = |field: &str| answer[field].as_str().unwrap_or("-").to_owned();
+            let (decision, status) = (text("approval_decision"), text("status"));
+            let (received, required) =
+                (&answer["approvals_received"], &answer["approvals_required"]);
+            output::line(format!(
+                "{}: {decision} ({received} of {required}), now {status}",
+                args.id
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The roles of `sluice dev`, started and stopped together.
+
+use std::time::Duration;
+
+use sluice_bus::Bus;
+use sluice_coordinator::Coordinator;
+use sluice_gateway::Gateway;
+use sluice_servers::Servers;
+use sluice_worker::Worker;
+
+use super::folder::DataFolder;
+use crate::config::{Config, key};
+use crate::error::CliError;
+use crate::roles::{self, Databases, Share};
+
+/// Attempts at the same time. More than a laptop's agents will want.
+const CONCURRENCY: usize = 64;
+/// How long agents may go on after somebody wanted to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Every role.
+pub(super) struct Stack {
+    pub(super) gateway: Gateway,
+    /// The gateway's connection, through which the banner asks.
+    pub(super) bus: Bus,
+    worker: Worker,
+    coordinator: Coordinator,
+}
+
+impl Stack {
+    /// Each role has a connection of its own, as it would as a process of its own.
+    pub(super) async fn start(
+        config: &Config,
+        folder: &DataFolder,
+        servers: &Servers,
+    ) -> Result<Self, CliError> {
+        let nats = servers.nats_url();
+        let agents = roles::agents(config)?;
+        let event_secret = match config.is_chosen(key::EVENT_SECRET) {
+            true => roles::event_secret(config)?,
+            false => folder.event_secret()?,
+        };
+        let databases = Databases {
+            url: servers.database_url(),
+            owner_url: Some(servers.database_owner_url()),
+        };
+        let bus = roles::connect(config, &nats, "coordinator").await?;
+        let coordinator = roles::coordinator(config, bus, databases, &agents, event_secret).await?;
+        let bus = roles::connect(config, &nats, "worker").await?;
+        let share = Share { only: None, concurrency: CONCURRENCY };
+        let worker = roles::worker(config, bus, agents, share).await?;
+        let bus = roles::connect(config, &nats, "gateway").await?;
+        let gateway = roles::gateway(config, bus.clone()).await?;
+        Ok(Self { gateway, bus, worker, coordinator })
+    }
+
+    /// From the outside in: what is under way finishes, and its result finds somebody to take it.
+    pub(super) async fn stop(self) {
+        self.gateway.stop().await;
+        self.worker.stop(GRACE).await;
+        self.coordinator.stop().await;
+    }
+}

@@ -1,0 +1,142 @@
+//! Starting the roles from the configuration. Everything about the other crates' settings is here.
+
+use std::path::Path;
+
+use sluice_bus::{Bus, BusConfig};
+use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
+use sluice_gateway::{Gateway, GatewayConfig};
+use sluice_proto::ids::AgentName;
+use sluice_worker::{AgentsFile, LlmSettings, Worker, WorkerConfig};
+
+use crate::config::{Config, key};
+use crate::embedded;
+use crate::error::CliError;
+
+/// Where the databases of a coordinator are.
+pub(crate) struct Databases {
+    pub(crate) url: String,
+    pub(crate) owner_url: Option<String>,
+}
+
+/// A connection to the NATS at `url`.
+pub(crate) async fn connect(
+    config: &Config,
+    url: &str,
+    role: &'static str,
+) -> Result<Bus, CliError> {
+    Ok(Bus::connect(BusConfig::new(url, config.required(key::NATS_PREFIX), role)).await?)
+}
+
+/// The configured agents; none when no file is named.
+pub(crate) fn agents(config: &Config) -> Result<AgentsFile, CliError> {
+    match config.path(key::AGENTS_FILE) {
+        Some(path) => Ok(AgentsFile::load(&path)?),
+        None => Ok(AgentsFile::default()),
+    }
+}
+
+/// The configured folder of templates, else the embedded ones.
+pub(crate) fn templates(config: &Config) -> Result<TemplateSource, CliError> {
+    let Some(folder) = config.path(key::TEMPLATES_DIR) else {
+        return Ok(TemplateSource::Embedded(embedded::TEMPLATES));
+    };
+    match std::fs::read_dir(&folder) {
+        Ok(_) => Ok(TemplateSource::Dir(folder)),
+        Err(source) => {
+            Err(CliError::Io { doing: "read the templates folder", path: folder, source })
+        }
+    }
+}
+
+/// The secret that signs events, long enough to sign anything.
+pub(crate) fn event_secret(config: &Config) -> Result<Vec<u8>, CliError> {
+    let secret = config.needed(key::EVENT_SECRET, "signing events")?;
+    if secret.len() < 32 {
+        let origin = &config.entry(key::EVENT_SECRET).origin;
+        return Err(CliError::Usage(format!(
+            "{origin}: the event secret has {} bytes and needs at least 32; `openssl rand -hex 32` makes one",
+            secret.len()
+        )));
+    }
+    Ok(secret.as_bytes().to_vec())
+}
+
+pub(crate) async fn coordinator(
+    config: &Config,
+    bus: Bus,
+    databases: Databases,
+    agents: &AgentsFile,
+    event_secret: Vec<u8>,
+) -> Result<Coordinator, CliError> {
+    let lease_ms = u64::try_from(config.duration(key::LEASE).as_millis()).unwrap_or(u64::MAX);
+    let settings = CoordinatorConfig {
+        bus,
+        database_url: databases.url,
+        database_owner_url: databases.owner_url,
+        templates: templates(config)?,
+        agents: agents.catalogue(),
+        event_secret,
+        lease_ms,
+        instance: instance("coordinator"),
+    };
+    Ok(Box::pin(Coordinator::start(settings)).await?)
+}
+
+/// Attempts at the same time, and only of which agents; every one when absent.
+pub(crate) struct Share {
+    pub(crate) only: Option<Vec<AgentName>>,
+    pub(crate) concurrency: usize,
+}
+
+pub(crate) async fn worker(
+    config: &Config,
+    bus: Bus,
+    agents: AgentsFile,
+    share: Share,
+) -> Result<Worker, CliError> {
+    let Share { only, concurrency } = share;
+    let llm = model(config)?;
+    let settings =
+        WorkerConfig { bus, agents, only, concurrency, worker_id: instance("worker"), llm };
+    Ok(Worker::start(settings).await?)
+}
+
+/// The configured model; none when nothing is configured. Half a configuration is an error, because
+/// every gate would fail over it much later.
+fn model(config: &Config) -> Result<Option<LlmSettings>, CliError> {
+    let (base_url, model) = match (config.text(key::LLM_BASE_URL), config.text(key::LLM_MODEL)) {
+        (Some(base_url), Some(model)) => (base_url, model),
+        (None, None) => return Ok(None),
+        (None, _) => return Err(half_a_model("SLUICE_LLM_MODEL", "SLUICE_LLM_BASE_URL")),
+        (_, None) => return Err(half_a_model("SLUICE_LLM_BASE_URL", "SLUICE_LLM_MODEL")),
+    };
+    let origin = &config.entry(key::LLM_BASE_URL).origin;
+    Ok(Some(LlmSettings {
+        base_url: base_url
+            .parse()
+            .map_err(|error| CliError::Usage(format!("{origin}: llm_base_url: {error}")))?,
+        api_key: config.text(key::LLM_API_KEY).unwrap_or_default().into(),
+        model: model.to_owned(),
+    }))
+}
+
+fn half_a_model(there: &str, missing: &str) -> CliError {
+    CliError::Usage(format!("{there} is set and {missing} is not; a model needs both"))
+}
+
+pub(crate) async fn gateway(config: &Config, bus: Bus) -> Result<Gateway, CliError> {
+    let settings = GatewayConfig {
+        public_url: config.text(key::PUBLIC_URL).map(str::to_owned),
+        allowed_hosts: config.list(key::ALLOWED_HOSTS),
+        allowed_origins: config.list(key::ALLOWED_ORIGINS),
+        ..GatewayConfig::new(bus, config.addr(key::GATEWAY_ADDR), config.addr(key::STATE_ADDR))
+    };
+    Ok(Gateway::start(settings).await?)
+}
+
+/// Names this process: role, host, process id.
+pub(crate) fn instance(role: &str) -> String {
+    let host = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
+    let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    format!("{role}-{}-{}", host.trim(), std::process::id())
+}

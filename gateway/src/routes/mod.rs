@@ -1,0 +1,65 @@
+//! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
+
+mod execute;
+mod health;
+mod list;
+mod metrics;
+mod openapi;
+mod ready;
+mod resume;
+mod state;
+mod status;
+mod templates;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header;
+use sluice_proto::error::ApiError;
+use sluice_proto::ids::WorkflowId;
+
+use crate::app::{App, Service};
+use crate::failure::{self, Failure};
+use crate::guard;
+use crate::openapi::Route;
+
+/// Every route, as the OpenAPI document shows them.
+pub(crate) fn all() -> Vec<Route> {
+    vec![
+        execute::route(),
+        status::route(),
+        resume::route(),
+        templates::route(),
+        list::route(),
+        state::route(),
+        state::plural_route(),
+        health::route(),
+        ready::route(),
+        metrics::route(),
+        openapi::route(),
+    ]
+}
+
+/// What one of the two addresses answers.
+pub(crate) fn router(app: &App, service: Service) -> Router {
+    let app = app.on(service);
+    let here = |route: &Route| service == Service::Orchestrator || route.on_state_address;
+    let routes = all().into_iter().filter(here);
+    routes
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fallback(failure::unknown_route)
+        .method_not_allowed_fallback(failure::wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard::observe))
+        .with_state(app)
+}
+
+/// The coordinator's bytes as they are: the order of their keys is part of the contract.
+fn json(bytes: impl Into<Bytes>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], bytes.into()).into_response()
+}
+
+/// Text that is no id names no run.
+fn workflow_id(text: &str) -> Result<WorkflowId, Failure> {
+    WorkflowId::parse(text).map_err(|_| ApiError::workflow_not_found(text).into())
+}
