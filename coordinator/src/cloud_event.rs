@@ -1,8 +1,8 @@
 //! Committed events for other systems: CloudEvents 1.0 in JSON.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 use sluice_proto::event::Event;
 
 /// The event as a CloudEvent; `sequence` is its place in the run's history.

@@ -52,7 +52,10 @@ async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
         api::handle(shared, &verb, &delivery.payload, Some(request_id(&delivery))).await
     } else {
         let known = verb::MUTATING.join(", ");
-        Err(ApiError::new(ErrorCode::RouteNotFound, format!("no command '{verb}'; there are: {known}")))
+        Err(ApiError::new(
+            ErrorCode::RouteNotFound,
+            format!("no command '{verb}'; there are: {known}"),
+        ))
     };
     let settled = match answer {
         Ok(_) => delivery.ack_confirmed().await,
@@ -86,5 +89,6 @@ async fn bury(shared: &Shared, delivery: &Delivery, error: &ApiError) -> Result<
     shared.metrics.dead_letters.add(1);
     let mut connection = shared.pool.acquire().await?;
     let subject = &delivery.subject;
-    dead_letters::insert(&mut connection, "command", subject, &error.detail, &delivery.payload).await
+    dead_letters::insert(&mut connection, "command", subject, &error.detail, &delivery.payload)
+        .await
 }

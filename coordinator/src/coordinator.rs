@@ -83,7 +83,8 @@ impl Coordinator {
         let owner_url = config.database_owner_url.as_deref().unwrap_or(&config.database_url);
         store::migrate(owner_url, &config.database_url).await?;
         let pool = store::connect(&config.database_url, CONNECTIONS).await?;
-        store::events::ensure_partitions(&mut *pool.acquire().await.map_err(StoreError::from)?).await?;
+        store::events::ensure_partitions(&mut *pool.acquire().await.map_err(StoreError::from)?)
+            .await?;
         config.bus.ensure_topology().await?;
         let created = config.bus.steps_stream_created().await?.unwrap_or_default();
         let library = Arc::new(Library::new(config.templates));
@@ -140,7 +141,9 @@ impl Coordinator {
             }
         });
         if ended.await.is_err() {
-            tracing::warn!("the coordinator did not finish in time; the next one goes on from the database");
+            tracing::warn!(
+                "the coordinator did not finish in time; the next one goes on from the database"
+            );
             self.parts.abort_all();
             self.intake.abort();
         }

@@ -84,7 +84,8 @@ fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Box<Re
         return Err(Box::new(request));
     };
     let fields = if is_claim {
-        serde_json::from_slice::<Claim>(&request.payload).map(|m| (m.command_id, m.fence, m.worker_id))
+        serde_json::from_slice::<Claim>(&request.payload)
+            .map(|m| (m.command_id, m.fence, m.worker_id))
     } else {
         serde_json::from_slice::<Heartbeat>(&request.payload)
             .map(|m| (m.command_id, m.fence, m.worker_id))

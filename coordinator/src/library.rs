@@ -15,7 +15,8 @@ use crate::store::{StoreError, templates};
 
 const SUFFIX: &str = ".workflow.yaml";
 /// Shown first in lists, in this order.
-const WELL_KNOWN: [&str; 5] = ["pr-deployment", "hotfix", "feature", "docs-update", "infrastructure"];
+const WELL_KNOWN: [&str; 5] =
+    ["pr-deployment", "hotfix", "feature", "docs-update", "infrastructure"];
 
 /// A checked template with its text.
 #[derive(Clone, Debug)]
@@ -66,7 +67,8 @@ impl Library {
         if let Some(template) = lock(&self.by_sha256).get(sha256) {
             return Ok(Arc::clone(template));
         }
-        let unreadable = |cause: String| StoreError::Unreadable { what: format!("template {sha256}"), cause };
+        let unreadable =
+            |cause: String| StoreError::Unreadable { what: format!("template {sha256}"), cause };
         let (file, text) = templates::find(connection, sha256)
             .await?
             .ok_or_else(|| unreadable("it is not stored".to_owned()))?;
@@ -108,13 +110,21 @@ impl Library {
             Ok(None) => String::new(),
             Err(error) => {
                 let findings = vec![error.detail];
-                return TemplateSummary { template_name: file.to_owned(), findings, ..Default::default() };
+                return TemplateSummary {
+                    template_name: file.to_owned(),
+                    findings,
+                    ..Default::default()
+                };
             }
         };
         let Loaded { template, findings } = template::load(file, &text);
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let Some(template) = template else {
-            return TemplateSummary { template_name: file.to_owned(), findings, ..Default::default() };
+            return TemplateSummary {
+                template_name: file.to_owned(),
+                findings,
+                ..Default::default()
+            };
         };
         let facts = template::summary(&template);
         TemplateSummary {
@@ -135,7 +145,9 @@ impl Library {
 
     fn files(&self) -> Vec<String> {
         match &self.source {
-            TemplateSource::Embedded(files) => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            TemplateSource::Embedded(files) => {
+                files.iter().map(|(name, _)| (*name).to_owned()).collect()
+            }
             TemplateSource::Dir(dir) => {
                 let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
                 entries
@@ -165,7 +177,11 @@ impl Library {
     fn unknown(&self, file: &str) -> ApiError {
         let names: Vec<String> = self.files();
         let known = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let hint = if names.is_empty() { "there are none".to_owned() } else { format!("there are: {known}") };
+        let hint = if names.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("there are: {known}")
+        };
         ApiError::new(ErrorCode::TemplateNotFound, format!("no template '{file}'; {hint}"))
     }
 }
@@ -237,7 +253,11 @@ mod tests {
     #[test]
     fn names_with_a_path_are_refused() {
         for name in ["../x", "a/b", "..", "", ".hidden", "a\\b", "x\0y", "a..b"] {
-            assert_eq!(file_name(name).unwrap_err().code, ErrorCode::InvalidTemplateName, "{name:?}");
+            assert_eq!(
+                file_name(name).unwrap_err().code,
+                ErrorCode::InvalidTemplateName,
+                "{name:?}"
+            );
         }
         assert_eq!(file_name("hotfix").unwrap(), "hotfix.workflow.yaml");
         assert_eq!(file_name("hotfix.workflow.yaml").unwrap(), "hotfix.workflow.yaml");

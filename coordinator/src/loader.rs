@@ -47,7 +47,8 @@ impl Loader {
             let template = self.library.pinned(&mut *connection, &head.template_sha256).await?;
             match self.cached(&head) {
                 Some(state) => {
-                    loaded.insert(head.workflow_id.to_string(), LoadedRun { head, template, state });
+                    loaded
+                        .insert(head.workflow_id.to_string(), LoadedRun { head, template, state });
                 }
                 None => stale.push((head, template)),
             }
@@ -66,7 +67,8 @@ impl Loader {
             return Ok(());
         }
         let ids: Vec<String> = stale.iter().map(|(head, _)| head.workflow_id.to_string()).collect();
-        let mut months: Vec<time::Date> = stale.iter().map(|(head, _)| head.started_month).collect();
+        let mut months: Vec<time::Date> =
+            stale.iter().map(|(head, _)| head.started_month).collect();
         months.sort_unstable();
         months.dedup();
         let mut histories = events::find_all(connection, &months, &ids).await?;

@@ -12,7 +12,11 @@
 //! });
 //! ```
 
-#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on must stop"
+)]
 
 pub mod agents;
 mod servers;

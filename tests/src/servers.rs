@@ -46,7 +46,8 @@ fn folder(pid: u32) -> PathBuf {
 fn remove_leftovers() {
     for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix("sluice-tests-").and_then(|pid| pid.parse::<u32>().ok()) else {
+        let Some(pid) = name.strip_prefix("sluice-tests-").and_then(|pid| pid.parse::<u32>().ok())
+        else {
             continue;
         };
         if !PathBuf::from(format!("/proc/{pid}")).exists() {

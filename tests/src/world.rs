@@ -140,8 +140,9 @@ impl World {
 
     /// Starts a run over HTTP and gives its id.
     pub async fn execute(&self, template: &str, context: Value) -> String {
-        let (status, body) =
-            self.post("/workflow/execute", &json!({"template_name": template, "context": context})).await;
+        let (status, body) = self
+            .post("/workflow/execute", &json!({"template_name": template, "context": context}))
+            .await;
         assert_eq!(status, 200, "{body}");
         body["workflow_id"].as_str().unwrap().to_owned()
     }
@@ -159,7 +160,8 @@ impl World {
 
     /// A POST to the gateway: status code and JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let response = self.http.post(format!("{}{path}", self.url)).json(body).send().await.unwrap();
+        let response =
+            self.http.post(format!("{}{path}", self.url)).json(body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
@@ -180,7 +182,11 @@ impl World {
                 return state;
             }
             let ended = matches!(status, "completed" | "failed" | "rolled_back" | "cancelled");
-            assert!(!ended && Instant::now() < until, "{id} is {status}, not {expected}: {state:#}\n{:#}", self.events(id).await);
+            assert!(
+                !ended && Instant::now() < until,
+                "{id} is {status}, not {expected}: {state:#}\n{:#}",
+                self.events(id).await
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -238,8 +244,10 @@ impl World {
             .await
             .unwrap();
             // Deliveries may outlive their run for a moment; nothing else may.
-            let still: Vec<_> =
-                left.iter().filter(|(kind, what)| !(kind == "attempt" && what.contains(".notify."))).collect();
+            let still: Vec<_> = left
+                .iter()
+                .filter(|(kind, what)| !(kind == "attempt" && what.contains(".notify.")))
+                .collect();
             assert!(still.is_empty(), "left behind by ended runs: {still:?}");
             if left.is_empty() || self.workers.is_empty() {
                 return;

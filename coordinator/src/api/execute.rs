@@ -48,7 +48,10 @@ pub(super) fn request_name(
     let Some(id) = id else { return Ok(None) };
     if id.is_empty() || id.len() > MAX_REQUEST_ID_BYTES || id.contains('\0') {
         let message = format!("must have 1 to {MAX_REQUEST_ID_BYTES} bytes and no NUL");
-        return Err(ApiError { code: ErrorCode::InvalidBody, ..ApiError::field("request_id", message) });
+        return Err(ApiError {
+            code: ErrorCode::InvalidBody,
+            ..ApiError::field("request_id", message)
+        });
     }
     Ok(Some(Request { id, verb }))
 }

@@ -79,7 +79,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut service: ApiService, stop: Canc
 }
 
 async fn refuse(request: ApiRequest) {
-    let busy = ApiError::new(ErrorCode::Overloaded, "the coordinator is behind; try again in a second");
+    let busy =
+        ApiError::new(ErrorCode::Overloaded, "the coordinator is behind; try again in a second");
     if let Err(error) = request.respond_error(&busy).await {
         tracing::debug!(%error, "a caller could not be answered");
     }

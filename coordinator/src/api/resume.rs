@@ -29,7 +29,9 @@ pub(super) async fn handle(
             let shown: String = other.chars().take(40).collect();
             return Err(ApiError::new(
                 ErrorCode::InvalidDecision,
-                format!("'{shown}' is no decision: approval_decision must be 'approved' or 'rejected'"),
+                format!(
+                    "'{shown}' is no decision: approval_decision must be 'approved' or 'rejected'"
+                ),
             ));
         }
     };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_engine::attempt::AttemptRow;
 use sluice_engine::Input;
+use sluice_engine::attempt::AttemptRow;
 use sluice_proto::api::ResumeResponse;
 use sluice_proto::error::ApiError;
 use sluice_proto::message::Refusal;

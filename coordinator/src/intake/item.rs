@@ -132,7 +132,8 @@ impl Item {
                 let _ = caller.send(answer);
             }
             (ReplyTo::Caller(caller), Verdict::Recorded | Verdict::Refused(_)) => {
-                let _ = caller.send(Err(ApiError::new(ErrorCode::Internal, "the request has no answer")));
+                let _ = caller
+                    .send(Err(ApiError::new(ErrorCode::Internal, "the request has no answer")));
             }
             (ReplyTo::Nobody, _) => {}
         }
@@ -164,7 +165,8 @@ impl Item {
             retryable: Some(false),
             retry_after_ms: None,
         };
-        let report = Report { outcome: Err(error), duration_ms: 0, usage: None, insights: Vec::new() };
+        let report =
+            Report { outcome: Err(error), duration_ms: 0, usage: None, insights: Vec::new() };
         Self { work: Work::Result { id, agent, fence, report }, ..self }
     }
 }

@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 
 use super::working::{Moment, Working};
 use crate::coordinator::Shared;
-use crate::store::locks::{self, LockRow};
 use crate::store::StoreError;
+use crate::store::locks::{self, LockRow};
 
 /// Something to be done about a lock.
 #[derive(Clone, Debug)]
@@ -73,8 +73,14 @@ async fn settle_one(
         LockOp::Release { run, .. } => {
             if row.owner.as_deref() == Some(run.as_str()) {
                 row.owner = None;
-                locks::set_owner(connection, &row.name, None, row.fencing_number, moment.now.into())
-                    .await?;
+                locks::set_owner(
+                    connection,
+                    &row.name,
+                    None,
+                    row.fencing_number,
+                    moment.now.into(),
+                )
+                .await?;
             }
             hand_over(shared, connection, working, moment, row).await
         }
@@ -118,7 +124,9 @@ async fn hand_over(
         locks::dequeue(connection, waiter.waiter_id).await?;
         let Ok(run) = WorkflowId::parse(&waiter.workflow_id) else { continue };
         if !working.runs.contains_key(run.as_str()) {
-            working.add(shared.loader.load(connection, std::slice::from_ref(&waiter.workflow_id)).await?);
+            working.add(
+                shared.loader.load(connection, std::slice::from_ref(&waiter.workflow_id)).await?,
+            );
         }
         let fencing_number = row.fencing_number + 1;
         let input = Input::LockGranted {
@@ -130,7 +138,8 @@ async fn hand_over(
             row.owner = Some(waiter.workflow_id.clone());
             row.fencing_number = fencing_number;
             let owner = Some((waiter.workflow_id.as_str(), waiter.step.as_str()));
-            locks::set_owner(connection, &row.name, owner, fencing_number, moment.now.into()).await?;
+            locks::set_owner(connection, &row.name, owner, fencing_number, moment.now.into())
+                .await?;
         }
     }
     Ok(())

@@ -115,7 +115,12 @@ async fn attempt(shared: &Arc<Shared>, items: &[Item]) -> Result<Vec<Verdict>, S
 }
 
 /// One input alone could not be applied, or the database is away for all of them.
-async fn fail(shared: &Arc<Shared>, items: Vec<Item>, error: &StoreError, open: &mut Vec<Vec<Item>>) {
+async fn fail(
+    shared: &Arc<Shared>,
+    items: Vec<Item>,
+    error: &StoreError,
+    open: &mut Vec<Vec<Item>>,
+) {
     if let StoreError::Unavailable(cause) = error {
         tracing::warn!(inputs = items.len(), error = %cause, "PostgreSQL is away; inputs wait for their senders to repeat them");
     }

@@ -14,7 +14,8 @@ use crate::coordinator::{QUEUE_GROUP, Shared};
 
 /// Serves results until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut requests = shared.bus.serve(shared.bus.subjects().all_of("result"), QUEUE_GROUP).await?;
+    let mut requests =
+        shared.bus.serve(shared.bus.subjects().all_of("result"), QUEUE_GROUP).await?;
     loop {
         let request = tokio::select! {
             request = requests.next() => request,
@@ -66,7 +67,9 @@ fn outcome(
 ) -> Result<serde_json::Map<String, Value>, AgentError> {
     match (status, output, error) {
         (ResultStatus::Error, _, Some(error)) => Err(error),
-        (ResultStatus::Error, _, None) => Err(bad_output("the worker reported an error without saying which")),
+        (ResultStatus::Error, _, None) => {
+            Err(bad_output("the worker reported an error without saying which"))
+        }
         (ResultStatus::Ok, Some(mut output @ Value::Object(_)), _) => {
             match json::normalise(&mut output) {
                 Ok(()) => match output {
@@ -105,9 +108,18 @@ mod tests {
     fn only_a_recordable_object_is_success() {
         let ok = |output| outcome(ResultStatus::Ok, output, None);
         assert_eq!(ok(Some(json!({"a": 1.0}))).unwrap()["a"], json!(1));
-        for output in [None, Some(json!("text")), Some(json!([1])), Some(json!({"a": "\u{0}"})), Some(json!({"n": u64::MAX}))] {
+        for output in [
+            None,
+            Some(json!("text")),
+            Some(json!([1])),
+            Some(json!({"a": "\u{0}"})),
+            Some(json!({"n": u64::MAX})),
+        ] {
             assert_eq!(ok(output).unwrap_err().code, "bad_output");
         }
-        assert_eq!(outcome(ResultStatus::Error, Some(json!({})), None).unwrap_err().code, "bad_output");
+        assert_eq!(
+            outcome(ResultStatus::Error, Some(json!({})), None).unwrap_err().code,
+            "bad_output"
+        );
     }
 }

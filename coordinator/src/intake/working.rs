@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::template::{self, Template};
-use sluice_engine::{Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, advance};
+use sluice_engine::{
+    Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, advance,
+};
 use sluice_proto::event::{EVENT_VERSION, Event};
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::seal::{GENESIS_HASH, hex};
@@ -186,11 +188,14 @@ impl Working {
                 });
                 // An attempt that this very batch made was never written.
                 if self.created.remove(&key).is_none() {
-                    let fence = settled.filter(|(settled, _)| **settled == key).map(|(_, fence)| fence);
+                    let fence =
+                        settled.filter(|(settled, _)| **settled == key).map(|(_, fence)| fence);
                     self.deleted.push((key, fence));
                 }
             }
-            Effect::RequestLock(wish) => self.lock_ops.push(LockOp::Request { run: id.clone(), wish }),
+            Effect::RequestLock(wish) => {
+                self.lock_ops.push(LockOp::Request { run: id.clone(), wish })
+            }
             Effect::WithdrawLockRequest(wish) => {
                 self.lock_ops.push(LockOp::Withdraw { run: id.clone(), wish });
             }
@@ -233,7 +238,10 @@ impl Working {
         rows.sort_by(|a, b| a.state.workflow_id.cmp(&b.state.workflow_id));
         let (new, old): (Vec<&WorkingRun>, Vec<&WorkingRun>) =
             rows.into_iter().partition(|run| run.expected_sequence.is_none());
-        (new.into_iter().map(WorkingRun::row).collect(), old.into_iter().map(WorkingRun::row).collect())
+        (
+            new.into_iter().map(WorkingRun::row).collect(),
+            old.into_iter().map(WorkingRun::row).collect(),
+        )
     }
 
     /// Commands to publish once the batch is committed.

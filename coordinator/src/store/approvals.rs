@@ -2,8 +2,8 @@
 
 use sqlx::PgConnection;
 
-use super::{Moment, StoreError};
 use super::runs::column;
+use super::{Moment, StoreError};
 
 /// One approval as it is inserted.
 #[derive(Clone, Debug)]

@@ -11,12 +11,14 @@ pub(crate) async fn insert(
     reason: &str,
     payload: &[u8],
 ) -> Result<(), StoreError> {
-    sqlx::query("insert into dead_letters (source, subject, reason, payload) values ($1, $2, $3, $4)")
-        .bind(source)
-        .bind(subject)
-        .bind(reason)
-        .bind(payload)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "insert into dead_letters (source, subject, reason, payload) values ($1, $2, $3, $4)",
+    )
+    .bind(source)
+    .bind(subject)
+    .bind(reason)
+    .bind(payload)
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -25,10 +25,12 @@ pub(crate) async fn take_rows(
     connection: &mut PgConnection,
     names: &[String],
 ) -> Result<Vec<LockRow>, StoreError> {
-    sqlx::query("insert into locks (name) select unnest($1::text[]) order by 1 on conflict do nothing")
-        .bind(names)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "insert into locks (name) select unnest($1::text[]) order by 1 on conflict do nothing",
+    )
+    .bind(names)
+    .execute(&mut *connection)
+    .await?;
     let rows = sqlx::query(
         "select name, workflow_id, fencing_number from locks
           where name = any($1) order by name for update",

@@ -53,13 +53,20 @@ impl From<sqlx::Error> for StoreError {
         match (&error, code.as_deref()) {
             // serialization_failure, deadlock_detected, unique_violation by a concurrent insert
             (_, Some("40001" | "40P01")) => Self::Conflict,
-            (_, Some(code)) if code.starts_with("22") || code.starts_with("23") => Self::Data(error),
+            (_, Some(code)) if code.starts_with("22") || code.starts_with("23") => {
+                Self::Data(error)
+            }
             // operator_intervention (shutdown, start-up), connection exceptions, too many clients
-            (_, Some(code)) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
+            (_, Some(code))
+                if code.starts_with("57P") || code.starts_with("08") || code == "53300" =>
+            {
                 Self::Unavailable(error)
             }
             (sqlx::Error::Io(_) | sqlx::Error::Tls(_), _)
-            | (sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed, _)
+            | (
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed,
+                _,
+            )
             | (sqlx::Error::Protocol(_), _) => Self::Unavailable(error),
             _ => Self::Other(error),
         }

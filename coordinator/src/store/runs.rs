@@ -61,7 +61,8 @@ fn head(row: &sqlx::postgres::PgRow) -> Result<RunHead, StoreError> {
         workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
         started_month: row.try_get(1)?,
         template_sha256: row.try_get(2)?,
-        sequence: u64::try_from(row.try_get::<i64, _>(3)?).map_err(|e| unreadable(e.to_string()))?,
+        sequence: u64::try_from(row.try_get::<i64, _>(3)?)
+            .map_err(|e| unreadable(e.to_string()))?,
         last_hash: hash.try_into().map_err(|_| unreadable("hash of another length".to_owned()))?,
     })
 }

@@ -18,7 +18,8 @@ use crate::store::attempts::{self, AttemptKey, LaneQuery, StoredAttempt};
 /// What the clock alone says.
 pub(super) async fn sweep_overdue(shared: &Arc<Shared>) -> Result<(), SweepError> {
     let now = now();
-    let grace_ago = Timestamp::from_micros(now.as_micros() - PUBLISH_GRACE_MS.cast_signed() * 1_000);
+    let grace_ago =
+        Timestamp::from_micros(now.as_micros() - PUBLISH_GRACE_MS.cast_signed() * 1_000);
     let mut connection = shared.pool.acquire().await?;
     let overdue = attempts::find_overdue(&mut connection, now.into(), grace_ago.into()).await?;
     drop(connection);

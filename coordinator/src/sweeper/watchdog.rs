@@ -25,7 +25,10 @@ pub(super) async fn sweep(shared: &Arc<Shared>) -> Result<(), SweepError> {
     }
     for (id, run) in shared.loader.load(&mut connection, &stranded).await? {
         shared.metrics.runs_repaired.add(1);
-        tracing::error!(workflow.id = id, "the run waits for nothing; what it should wait for is restored");
+        tracing::error!(
+            workflow.id = id,
+            "the run waits for nothing; what it should wait for is restored"
+        );
         repair(shared, &mut connection, &run).await?;
     }
     Ok(())

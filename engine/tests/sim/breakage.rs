@@ -61,7 +61,11 @@ pub(crate) fn heartbeat(
     row.heartbeat(fence, worker, now)
 }
 
-pub(crate) fn accept(breakage: Option<Breakage>, row: &AttemptRow, fence: u64) -> Result<(), Refusal> {
+pub(crate) fn accept(
+    breakage: Option<Breakage>,
+    row: &AttemptRow,
+    fence: u64,
+) -> Result<(), Refusal> {
     match breakage {
         Some(Breakage::NoFence | Breakage::AnyResult) => Ok(()),
         _ => row.accept(fence),
@@ -76,7 +80,9 @@ pub(crate) fn sweep(
 ) -> Verdict {
     let verdict = row.sweep(Some(lane), now);
     match breakage {
-        Some(Breakage::NoRedispatch) if matches!(verdict, Verdict::Redispatch(_) | Verdict::Publish) => {
+        Some(Breakage::NoRedispatch)
+            if matches!(verdict, Verdict::Redispatch(_) | Verdict::Publish) =>
+        {
             Verdict::Keep
         }
         Some(Breakage::NoLeaseExpiry) if row.lease_until.is_some() => Verdict::Keep,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use sluice_engine::attempt::Lane;
+use sluice_proto::message::CommandKind;
 
 use super::database::Key;
 use super::rng::Rng;
@@ -20,6 +21,8 @@ pub(crate) struct Message {
     pub(crate) dispatch: u32,
     pub(crate) fence: u64,
     pub(crate) claim: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) kind: CommandKind,
     pub(crate) lane: usize,
     pub(crate) lease_ms: u64,
     pub(crate) timeout_ms: u64,
@@ -133,7 +136,8 @@ impl JetStream {
 
     /// Whether a message of this dispatch can still be delivered.
     pub(crate) fn holds(&self, key: &Key, dispatch: u32) -> Option<i64> {
-        let same = |stored: &Stored| stored.message.key == *key && stored.message.dispatch == dispatch;
+        let same =
+            |stored: &Stored| stored.message.key == *key && stored.message.dispatch == dispatch;
         let held = self.exists && self.messages.values().any(same);
         held.then_some(self.created)
     }

@@ -15,6 +15,7 @@ mod coordinator;
 mod database;
 mod dispatcher;
 mod faults;
+mod gates;
 mod intake;
 mod jetstream;
 mod locks;
@@ -23,7 +24,6 @@ mod report;
 mod rng;
 mod scenery;
 mod sweeper;
-mod verdicts;
 mod worker;
 mod world;
 
@@ -51,7 +51,10 @@ pub(crate) fn run_seed(
 
 /// Runs one seed and hands back all that happened in it.
 #[expect(dead_code, reason = "the test needs only the verdict, the example both")]
-pub(crate) fn trace_seed(scenery: &Scenery, seed: u64) -> (Vec<String>, Result<Counts, Box<Violation>>) {
+pub(crate) fn trace_seed(
+    scenery: &Scenery,
+    seed: u64,
+) -> (Vec<String>, Result<Counts, Box<Violation>>) {
     World::new(scenery, seed, None, true).run_traced()
 }
 

@@ -34,8 +34,7 @@ impl World<'_> {
     pub(crate) fn people(&mut self) {
         let waiting: Vec<usize> = self.database.approvals.values().copied().collect();
         let anything: Vec<usize> = self.runs.keys().copied().collect();
-        let mut chosen: Vec<usize> =
-            waiting.into_iter().filter(|_| self.rng.chance(0.4)).collect();
+        let mut chosen: Vec<usize> = waiting.into_iter().filter(|_| self.rng.chance(0.4)).collect();
         if self.rng.chance(0.2) {
             chosen.push(*self.rng.pick(&anything));
         }

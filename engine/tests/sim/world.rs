@@ -69,7 +69,10 @@ pub(crate) enum Duty {
 }
 
 pub(crate) enum Toil {
-    Pull,
+    /// Asks for work; only the newest call counts.
+    Pull {
+        call: u64,
+    },
     Deliver(Receipt, Rc<Message>),
     Job(u64, JobStep),
     Reply(u64, Answer),
@@ -264,7 +267,7 @@ impl<'s> World<'s> {
 
     fn toil(&mut self, who: usize, what: Toil) {
         match what {
-            Toil::Pull => self.pull(who),
+            Toil::Pull { call } => self.pull(who, call),
             Toil::Deliver(receipt, message) => self.take(who, receipt, message),
             Toil::Job(job, step) => self.work(who, job, step),
             Toil::Reply(job, answer) => self.answered(who, job, answer),
@@ -282,7 +285,7 @@ impl<'s> World<'s> {
         if coordinator {
             self.coordinator_after(delay, who, Duty::Sweep);
         } else {
-            self.worker_after(delay, who, Toil::Pull);
+            self.call_pull(who, delay);
         }
     }
 
@@ -323,8 +326,9 @@ impl<'s> World<'s> {
 
     /// Some coordinator that runs; one that is stopped looks alive from outside.
     pub(crate) fn any_coordinator(&mut self) -> Option<usize> {
-        let up: Vec<usize> =
-            (0..self.coordinators.len()).filter(|who| !self.coordinators[*who].process.down).collect();
+        let up: Vec<usize> = (0..self.coordinators.len())
+            .filter(|who| !self.coordinators[*who].process.down)
+            .collect();
         (!up.is_empty()).then(|| *self.rng.pick(&up))
     }
 
@@ -361,11 +365,14 @@ impl<'s> World<'s> {
             .runs
             .keys()
             .map(|run| match self.database.runs.get(run) {
-                Some(row) => format!("run-{run} is {} at {:?}", row.state.status.as_str(), row.state.active),
+                Some(row) => {
+                    format!("run-{run} is {} at {:?}", row.state.status.as_str(), row.state.active)
+                }
                 None => format!("run-{run} never started"),
             })
             .collect();
-        let attempts: Vec<String> = self.database.attempts.keys().map(ToString::to_string).collect();
+        let attempts: Vec<String> =
+            self.database.attempts.keys().map(ToString::to_string).collect();
         self.checker.fail(format!(
             "not everything ends: {}; attempts {attempts:?}, stream empty: {}",
             waiting.join("; "),

@@ -72,7 +72,11 @@ fn a_run_goes_from_http_to_its_end() {
         assert_eq!(calls[1].idempotency_key, format!("{id}/deploy/1"));
         let actions = world.actions(&id).await;
         assert_eq!(
-            actions.iter().map(String::as_str).filter(|a| !a.starts_with("notify")).collect::<Vec<_>>(),
+            actions
+                .iter()
+                .map(String::as_str)
+                .filter(|a| !a.starts_with("notify"))
+                .collect::<Vec<_>>(),
             [
                 "start_workflow:review",
                 "complete_step:review",

@@ -43,7 +43,8 @@ impl Outside {
     }
 
     async fn claim(&self, command: &Command, fence: u64, worker: &str) -> ClaimReply {
-        let body = json!({"v": 1, "command_id": command.command_id, "fence": fence, "worker_id": worker});
+        let body =
+            json!({"v": 1, "command_id": command.command_id, "fence": fence, "worker_id": worker});
         self.ask(self.bus.subjects().claim(&self.agent, &command.workflow_id), &body).await
     }
 
@@ -58,7 +59,8 @@ impl Outside {
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, subject: String, body: &Value) -> T {
-        let reply = self.bus.request(subject, body.to_string(), Duration::from_secs(5)).await.unwrap();
+        let reply =
+            self.bus.request(subject, body.to_string(), Duration::from_secs(5)).await.unwrap();
         serde_json::from_slice(&reply).unwrap()
     }
 }
@@ -78,8 +80,14 @@ fn a_result_is_recorded_once() {
         assert_eq!(command.payload, json!({"n": 1}));
         let ok = json!({"status": "ok", "output": {"a": 1}});
         assert_eq!(outside.report(&command, 7, ok.clone()).await, refused(Refusal::StaleFence));
-        assert_eq!(outside.report(&command, command.fence, ok.clone()).await, ResultReply::Recorded);
-        assert_eq!(outside.report(&command, command.fence, ok).await, refused(Refusal::NotOutstanding));
+        assert_eq!(
+            outside.report(&command, command.fence, ok.clone()).await,
+            ResultReply::Recorded
+        );
+        assert_eq!(
+            outside.report(&command, command.fence, ok).await,
+            refused(Refusal::NotOutstanding)
+        );
         delivery.ack().await.unwrap();
         let state = world.wait_for(&id, "completed").await;
         assert_eq!(state["outputs"]["only"], json!({"a": 1}));
@@ -96,19 +104,27 @@ fn an_effectful_attempt_is_claimed_by_one_worker() {
         let (command, delivery) = outside.next().await;
         assert!(command.claim);
         let ok = json!({"status": "ok", "output": {"a": 1}});
-        assert_eq!(outside.report(&command, command.fence, ok.clone()).await, refused(Refusal::NotClaimed));
-        let ClaimReply::Granted { fence, .. } = outside.claim(&command, command.fence, "w").await else {
+        assert_eq!(
+            outside.report(&command, command.fence, ok.clone()).await,
+            refused(Refusal::NotClaimed)
+        );
+        let ClaimReply::Granted { fence, .. } = outside.claim(&command, command.fence, "w").await
+        else {
             panic!("the claim was refused");
         };
         // The reply may be lost: the same worker asks again and gets the same answer.
-        let ClaimReply::Granted { fence: again, .. } = outside.claim(&command, command.fence, "w").await
+        let ClaimReply::Granted { fence: again, .. } =
+            outside.claim(&command, command.fence, "w").await
         else {
             panic!("the repeated claim was refused");
         };
         assert_eq!(fence, again);
         let other = outside.claim(&command, command.fence, "other").await;
         assert_eq!(other, ClaimReply::Refused { reason: Refusal::HeldByAnother });
-        assert_eq!(outside.report(&command, command.fence, ok.clone()).await, refused(Refusal::StaleFence));
+        assert_eq!(
+            outside.report(&command, command.fence, ok.clone()).await,
+            refused(Refusal::StaleFence)
+        );
         assert_eq!(outside.report(&command, fence, ok).await, ResultReply::Recorded);
         delivery.ack().await.unwrap();
         world.wait_for(&id, "completed").await;
@@ -123,7 +139,10 @@ fn a_claimed_attempt_of_a_vanished_worker_is_interrupted_and_never_dispatched_ag
         let mut outside = Outside::of(&world).await;
         let id = world.execute("one", json!({})).await;
         let (command, _delivery) = outside.next().await;
-        assert!(matches!(outside.claim(&command, command.fence, "w").await, ClaimReply::Granted { .. }));
+        assert!(matches!(
+            outside.claim(&command, command.fence, "w").await,
+            ClaimReply::Granted { .. }
+        ));
         let state = world.wait_for(&id, "failed").await;
         assert_eq!(state["failure_reason"], "interrupted");
         assert_eq!(state["failed_step"], "only");

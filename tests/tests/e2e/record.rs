@@ -29,11 +29,13 @@ fn every_event_is_signed_and_names_the_one_before() {
     run(async {
         let (world, id) = finished_run().await;
         let key = SigningKey::new(&SECRET).unwrap();
-        let rows = sqlx::query("select sequence, body, signature from events where workflow_id = $1 order by sequence")
-            .bind(&id)
-            .fetch_all(&world.pool)
-            .await
-            .unwrap();
+        let rows = sqlx::query(
+            "select sequence, body, signature from events where workflow_id = $1 order by sequence",
+        )
+        .bind(&id)
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
         assert_eq!(rows.len(), 4, "start, two steps, end");
         let mut previous = "0".repeat(64);
         for (n, row) in rows.iter().enumerate() {
@@ -60,8 +62,12 @@ fn every_event_is_signed_and_names_the_one_before() {
 fn nobody_changes_an_event() {
     run(async {
         let (world, id) = finished_run().await;
-        for (who, url) in [("owner", world.database_owner_url()), ("run-time role", world.database_url())] {
-            for statement in ["update events set sequence = 9", "delete from events", "truncate events"] {
+        for (who, url) in
+            [("owner", world.database_owner_url()), ("run-time role", world.database_url())]
+        {
+            for statement in
+                ["update events set sequence = 9", "delete from events", "truncate events"]
+            {
                 let mut connection = PgConnection::connect(url).await.unwrap();
                 let refused = sqlx::query(statement).execute(&mut connection).await.unwrap_err();
                 let code = refused.as_database_error().unwrap().code().unwrap().to_string();

@@ -10,7 +10,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use sluice_engine::expr::Text;
-use sluice_proto::agents::DEFAULT_TIMEOUT_MS;
+use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
 use sluice_proto::ids::AgentName;
 
 use super::duration::Span;
@@ -52,8 +52,7 @@ struct RawProvider {
 #[serde(deny_unknown_fields)]
 struct RawAgent {
     runtime: Spanned<String>,
-    #[serde(default)]
-    effects: bool,
+    effects: Option<bool>,
     #[serde(default)]
     idempotent: bool,
     timeout: Option<Span>,
@@ -132,9 +131,11 @@ impl Reader<'_> {
                 ));
             }
         };
+        // An agent that changes things by its name does so unless the file says otherwise.
+        let by_convention = AgentCatalogue::default().traits(&name).effects;
         Ok(Agent {
             name,
-            effects: raw.effects,
+            effects: raw.effects.unwrap_or(by_convention),
             idempotent: raw.idempotent,
             timeout: raw.timeout.map_or(Duration::from_millis(DEFAULT_TIMEOUT_MS), |span| span.0),
             concurrency,

@@ -64,7 +64,7 @@ fn reads_every_runtime() {
     let traits = file.catalogue().traits(&AgentName::parse("cicd").unwrap());
     assert!(traits.effects && !traits.idempotent);
     let traits = file.catalogue().traits(&AgentName::parse("infrastructure").unwrap());
-    assert_eq!((traits.effects, traits.idempotent, traits.timeout_ms), (false, true, 30_000));
+    assert_eq!((traits.effects, traits.idempotent, traits.timeout_ms), (true, true, 30_000));
     assert!(!format!("{file:?}").contains("secret"));
 }
 

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_bus::{BusError, Delivery, StepPuller};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::slots::{self, Slot};
 use super::{Context, Seat, attempt};
 
 /// How long an idle loop waits in one go.
 const IDLE_WAIT: Duration = Duration::from_secs(30);
+/// How long a command that came while idle waits for a slot. Slots are taken for a moment by agents that
+/// only look what lies there, and every return to the queue counts against the command.
+const SLOT_WAIT: Duration = Duration::from_secs(1);
 /// Pause after a failed pull, doubled up to the second.
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -61,9 +64,9 @@ async fn pull_once(
     // Idle agents keep no slot from busy ones. What comes finds one then, or goes back.
     drop(free);
     for delivery in puller.wait(room, IDLE_WAIT).await? {
-        match slots::free(context, seat) {
-            Some(slot) => begin(context, seat, delivery, slot),
-            None => hand_back(&delivery).await,
+        match timeout(SLOT_WAIT, slots::next_free(context, seat)).await {
+            Ok(Some(slot)) => begin(context, seat, delivery, slot),
+            _ => hand_back(&delivery).await,
         }
     }
     Ok(())

@@ -1,0 +1,38 @@
+//! The seeded simulation of the core: thousands of worlds in which everything fails, and worlds with a
+//! broken protocol, in which the simulation must notice.
+
+#[path = "sim/mod.rs"]
+mod simulation;
+
+use std::ops::Range;
+
+use simulation::{Breakage, Scenery, run_seed, run_seeds};
+
+/// Seeds of the unbroken protocol; the example `sim` runs many more.
+const SEEDS: Range<u64> = 0..3_000;
+/// Seeds within which every break must show.
+const BREAK_SEEDS: Range<u64> = 0..300;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "says which seeds were run")]
+fn the_protocol_keeps_its_promises() {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    match run_seeds(SEEDS, threads, None, &|_| {}) {
+        Ok(counts) => println!("seeds {} to {}:\n{counts}", SEEDS.start, SEEDS.end - 1),
+        Err(violation) => panic!("\n{violation}"),
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "says how each break shows")]
+fn every_break_shows() {
+    let scenery = Scenery::load();
+    for breakage in Breakage::ALL {
+        let mut seeds = BREAK_SEEDS;
+        let found = seeds.find_map(|seed| run_seed(&scenery, seed, Some(breakage)).err());
+        let Some(violation) = found else {
+            panic!("{breakage:?} goes unnoticed in {BREAK_SEEDS:?}")
+        };
+        println!("{breakage:?}: seed {}, {}", violation.seed, violation.what);
+    }
+}

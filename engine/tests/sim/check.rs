@@ -1,0 +1,273 @@
+//! What must be true: of every commit, of every execution, of every second message, and at the end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use sluice_engine::attempt::{AttemptRow, Loss, Verdict};
+use sluice_engine::{State, replay, wishes};
+
+use super::database::Key;
+use super::gates::Asked;
+use super::intake::{Settled, Working, workflow_id};
+use super::jetstream::Message;
+use super::report::Care;
+use super::world::World;
+
+/// Events that one run may have.
+const MAX_EVENTS: u64 = 2_500;
+/// Dispatches of one attempt, besides those that stream incidents explain.
+const MAX_DISPATCHES: u32 = 8;
+
+/// What the checks remember; nothing of it is known to the world.
+#[derive(Default)]
+pub(crate) struct Checker {
+    pub(crate) violation: Option<String>,
+    pub(crate) stream_incidents: u32,
+    executions: BTreeMap<Key, (Care, u64)>,
+    /// Attempts whose rows are gone.
+    ended: HashSet<Key>,
+    /// Attempts whose result counted.
+    committed: HashSet<Key>,
+    /// Attempts that ended as interrupted, and their visits.
+    interrupted: HashSet<Key>,
+    /// Answers of agents and models by path and visit.
+    given: HashMap<(usize, Rc<str>, u32), Vec<Map<String, Value>>>,
+    /// What each run has asked people last.
+    pub(super) asked: HashMap<usize, Asked>,
+    /// Last fencing number of each lock.
+    pub(super) fencing: BTreeMap<String, u64>,
+}
+
+impl Checker {
+    /// Keeps the first violation.
+    pub(crate) fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    pub(crate) fn given(&mut self, key: &Key, report: &sluice_engine::Report) {
+        if let Ok(answer) = &report.outcome {
+            let place = (key.run, Rc::clone(&key.path), key.visit);
+            self.given.entry(place).or_default().push(answer.clone());
+        }
+    }
+
+    /// Whether somebody really gave this answer.
+    pub(super) fn was_given(&self, run: usize, path: &str, answer: &Map<String, Value>) -> bool {
+        let mut answers = self.given.iter().filter(|((of, at, _), _)| *of == run && **at == *path);
+        answers.any(|(_, answers)| answers.contains(answer))
+    }
+
+    pub(super) fn answers(&self, run: usize, path: &str) -> Vec<&Map<String, Value>> {
+        let answers = self.given.iter().filter(|((of, at, _), _)| *of == run && **at == *path);
+        answers.flat_map(|(_, answers)| answers).collect()
+    }
+}
+
+impl World<'_> {
+    /// An agent is about to touch the world.
+    pub(crate) fn check_execution(&mut self, message: &Message, worker: &str) {
+        let key = &message.key;
+        let care = match (message.claim, message.idempotent) {
+            (true, false) => Care::ClaimedOnce,
+            (true, true) => Care::ClaimedIdempotent,
+            (false, _) => Care::Unclaimed,
+        };
+        let entry = self.checker.executions.entry(key.clone()).or_insert((care, 0));
+        entry.1 += 1;
+        let times = entry.1;
+        self.counts.count("executions");
+        if care != Care::ClaimedOnce {
+            return;
+        }
+        if times > 1 {
+            self.checker.fail(format!("{worker} executes {key} although it was executed before"));
+        }
+        if self.checker.interrupted.contains(key) {
+            self.checker.fail(format!("{worker} executes {key} although it was interrupted"));
+        }
+    }
+
+    /// A second message is only right when the first one, or its worker, is gone.
+    pub(crate) fn check_verdict(&mut self, key: &Key, read: &AttemptRow, verdict: &Verdict) {
+        if !matches!(verdict, Verdict::Redispatch(_)) {
+            return;
+        }
+        if let Some(lease_until) = read.lease_until {
+            if self.moment() <= lease_until {
+                self.checker.fail(format!("{key} is dispatched again although its lease holds"));
+            }
+            return;
+        }
+        let marked_in = read.published.map(|published| published.stream_created_micros);
+        if let Some(created) = self.stream.holds(key, read.dispatch)
+            && marked_in.is_none_or(|marked_in| marked_in == created)
+        {
+            self.checker.fail(format!("{key} is dispatched again although it can be delivered"));
+        }
+    }
+
+    pub(crate) fn check_dispatches(&mut self, key: &Key, dispatch: u32) {
+        if dispatch > MAX_DISPATCHES + 4 * self.checker.stream_incidents {
+            self.checker.fail(format!("{key} is dispatched {dispatch} times"));
+        }
+    }
+
+    /// After every commit: what it wrote, and that rows and states agree.
+    pub(crate) fn check_commit(&mut self, working: &Working) {
+        for settled in &working.settled {
+            self.check_settled(settled);
+        }
+        for (key, _) in &working.deleted {
+            self.checker.ended.insert(key.clone());
+        }
+        for key in working.created.keys() {
+            let again = self.checker.ended.contains(key);
+            let interrupted =
+                self.checker.interrupted.iter().any(|lost| {
+                    (lost.run, &lost.path, lost.visit) == (key.run, &key.path, key.visit)
+                });
+            if again || interrupted {
+                self.checker
+                    .fail(format!("{key} is made although it has ended or was interrupted"));
+            }
+        }
+        for (run, working_run) in &working.runs {
+            self.check_events(*run, &working_run.events);
+            if !working_run.events.is_empty() {
+                self.check_run(*run);
+            }
+        }
+    }
+
+    fn check_settled(&mut self, settled: &Settled) {
+        let Settled { named, row, by, loss } = settled;
+        self.note(|| match (by, loss) {
+            (Some((fence, worker)), _) => format!("{row} is settled by {worker} under {fence}"),
+            (None, loss) => format!("{row} is settled: {loss:?}"),
+        });
+        if *loss == Some(Loss::Interrupted) {
+            self.checker.interrupted.insert(row.clone());
+        }
+        if by.is_none() {
+            return;
+        }
+        if named != row {
+            self.checker.fail(format!("a result of {named} counts for {row}"));
+        }
+        if !self.checker.committed.insert(named.clone()) {
+            self.checker.fail(format!("{named} is committed twice"));
+        }
+    }
+
+    /// Before the rows are gone: a result counts only for whoever holds the attempt.
+    pub(crate) fn check_fences(&mut self, working: &Working) {
+        for Settled { named, row, by, .. } in &working.settled {
+            let (Some((fence, worker)), Some(stored)) = (by, self.database.attempts.get(row)) else {
+                continue;
+            };
+            let row = &stored.row;
+            let holder = row.worker.as_deref();
+            if *fence != row.fence || (row.claim && holder != Some(worker)) {
+                let in_force = row.fence;
+                self.checker.violation.get_or_insert(format!(
+                    "{worker} commits {named} under fence {fence}, in force is {in_force} of {holder:?}"
+                ));
+            }
+        }
+    }
+
+    /// State against rows.
+    pub(crate) fn check_run(&mut self, run: usize) {
+        let Some(row) = self.database.runs.get(&run) else { return };
+        let state = Rc::clone(&row.state);
+        if row.replayed != *state {
+            let difference = format!("replayed {:?}\n live {state:?}", row.replayed);
+            self.checker.fail(format!("run-{run}: replay differs from live: {difference}"));
+        }
+        let gaps = row.events.iter().zip(1..).any(|(event, n)| event.sequence != n);
+        if gaps || row.events.len() as u64 != state.sequence || state.sequence > MAX_EVENTS {
+            self.checker.fail(format!("run-{run}: gaps, or too many events: {}", state.sequence));
+        }
+        self.check_wishes(run, &state);
+        self.check_locks(run, &state);
+    }
+
+    fn check_wishes(&mut self, run: usize, state: &State) {
+        let template = &self.scenery.templates[self.runs[&run]];
+        let wishes = wishes(template, state);
+        let named = |path: &str, visit: u32, attempt: u32| format!("{path}:{visit}:{attempt}");
+        let mut wished: Vec<String> =
+            wishes.attempts.iter().map(|w| named(&w.path, w.visit, w.attempt)).collect();
+        let rows = self.database.attempts_of(run);
+        let mut there: Vec<String> =
+            rows.map(|(k, _)| named(&k.path, k.visit, k.attempt)).collect();
+        wished.extend(wishes.locks.iter().map(|w| format!("{} for {}", w.name, w.step)));
+        for (name, lock) in &self.database.locks {
+            let waiters = lock.waiters.iter().filter(|waiter| waiter.run == run);
+            there.extend(waiters.map(|waiter| format!("{name} for {}", waiter.step)));
+        }
+        wished.extend(wishes.approvals);
+        let approvals = self.database.approvals.iter().filter(|(_, of)| **of == run);
+        there.extend(approvals.map(|(id, _)| id.clone()));
+        wished.sort();
+        there.sort();
+        if wished != there {
+            self.checker.fail(format!("run-{run} wishes {wished:?}, outstanding is {there:?}"));
+        }
+        let stuck = !state.status.is_terminal() && there.is_empty();
+        if stuck {
+            self.checker.fail(format!("run-{run} waits for nothing: {:?}", state.active));
+        }
+    }
+
+    fn check_locks(&mut self, run: usize, state: &State) {
+        let owned = self.database.locks.iter().filter(|(_, lock)| lock.owner == Some(run));
+        let owned: Vec<(&String, u64)> = owned.map(|(n, lock)| (n, lock.fencing_number)).collect();
+        let held: Vec<(&String, u64)> =
+            state.locks.iter().map(|(name, held)| (name, held.fencing_number)).collect();
+        if owned != held {
+            let what = format!("run-{run} holds {held:?}, the rows say {owned:?}");
+            return self.checker.fail(what);
+        }
+        if state.status.is_terminal() && !owned.is_empty() {
+            return self.checker.fail(format!("run-{run} has ended and still owns {owned:?}"));
+        }
+        // Nobody works under a lock that the run does not own.
+        for (key, _) in self.database.attempts_of(run) {
+            let lock = state.active.get(key.step()).and_then(|position| position.lock.as_ref());
+            let free = lock.is_some_and(|name| !owned.iter().any(|(own, _)| *own == name));
+            if free && !key.path.ends_with(".announce") {
+                return self.checker.fail(format!("{key} is worked on without {lock:?}"));
+            }
+        }
+    }
+
+    /// Everything has ended: nothing may be left behind.
+    pub(crate) fn check_end(&mut self) {
+        let runs: Vec<usize> = self.database.runs.keys().copied().collect();
+        for run in runs {
+            self.check_run(run);
+            let row = &self.database.runs[&run];
+            let again = replay(State::new(workflow_id(run)), &row.events);
+            if again != *row.state {
+                self.checker.fail(format!("run-{run}: the replay of all events differs"));
+            }
+            *self.counts.runs.entry(row.state.status.as_str()).or_default() += 1;
+        }
+        let left = self.database.locks.iter();
+        for (name, lock) in
+            left.filter(|(_, lock)| lock.owner.is_some() || !lock.waiters.is_empty())
+        {
+            self.checker.violation.get_or_insert(format!("lock '{name}' is left: {lock:?}"));
+        }
+        if !self.database.approvals.is_empty() {
+            self.checker.fail(format!("approvals are left: {:?}", self.database.approvals));
+        }
+        for (care, executions) in self.checker.executions.values() {
+            let ratio = self.counts.ratios.entry(*care).or_default();
+            ratio.executions += executions;
+            ratio.attempts += 1;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Nobody passes a gate who may not: read from the recorded events and the template alone, with a
+//! memory of who really answered and decided what.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use sluice_engine::template::{AgentCall, Approval, Gate, LlmGate, StepKind, Target};
+use sluice_proto::event::{CompleteStep, Event, EventBody, PauseWorkflow, ResumeWorkflow};
+
+use super::world::World;
+
+/// What a run has asked people.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    required: u32,
+    approvers: BTreeSet<String>,
+    rejected: bool,
+}
+
+impl World<'_> {
+    pub(crate) fn check_events(&mut self, run: usize, events: &[Event]) {
+        for event in events {
+            self.note(|| {
+                let step = event.step_id.as_deref().unwrap_or("-");
+                format!(
+                    "run-{run} #{} {} {step} {}",
+                    event.sequence,
+                    event.body.action(),
+                    shown(event)
+                )
+            });
+            self.check_event(run, event);
+        }
+    }
+
+    fn check_event(&mut self, run: usize, event: &Event) {
+        let step = event.step_id.as_deref().unwrap_or_default();
+        match &event.body {
+            EventBody::StartWorkflow(_) if event.sequence != 1 => {
+                self.checker.fail(format!("run-{run} starts twice"));
+            }
+            EventBody::CompleteStep(complete) => self.check_complete(run, step, complete),
+            EventBody::PauseWorkflow(pause) => self.check_pause(run, step, pause),
+            EventBody::ApproveGate(approve) if approve.approver != "system" => {
+                let asked = self.checker.asked.entry(run).or_default();
+                if !asked.approvers.insert(approve.approver.clone()) {
+                    self.checker.fail(format!("run-{run}: {} approves twice", approve.approver));
+                }
+            }
+            EventBody::RejectGate(_) => self.checker.asked.entry(run).or_default().rejected = true,
+            EventBody::ResumeWorkflow(resume) => self.check_resume(run, step, resume),
+            EventBody::AcquireLock(lock) => {
+                let last = self.checker.fencing.entry(lock.resource_lock.clone()).or_default();
+                if lock.fencing_number <= *last {
+                    let what =
+                        format!("run-{run}: fencing number {} after {last}", lock.fencing_number);
+                    return self.checker.fail(what);
+                }
+                *last = lock.fencing_number;
+            }
+            _ => {}
+        }
+    }
+
+    fn approval(&self, run: usize, step: &str) -> Option<&Approval> {
+        match &self.scenery.templates[self.runs[&run]].step(step)?.kind {
+            StepKind::Approval(approval) => Some(approval),
+            _ => None,
+        }
+    }
+
+    fn check_pause(&mut self, run: usize, step: &str, pause: &PauseWorkflow) {
+        let declared = self.approval(run, step).map_or(1, |approval| approval.required_approvals);
+        let required = if pause.reason == "awaiting_approval" { declared } else { 1 };
+        self.checker.asked.insert(run, Asked { required, ..Asked::default() });
+    }
+
+    fn check_resume(&mut self, run: usize, step: &str, resume: &ResumeWorkflow) {
+        let asked = self.checker.asked.remove(&run).unwrap_or_default();
+        let enough = asked.approvers.len() >= asked.required.max(1) as usize;
+        let right = match resume.decision.as_str() {
+            "approved" => enough && !asked.rejected,
+            _ => asked.rejected,
+        };
+        let on_approved =
+            self.approval(run, step).and_then(|approval| approval.on_approved.as_ref());
+        let passed = leads_to(on_approved, resume.next.next_step.as_deref());
+        let may_pass = resume.decision == "approved";
+        if !right || (passed && !may_pass) {
+            self.checker.fail(format!("run-{run} passes '{step}' with {asked:?}: {resume:?}"));
+        }
+    }
+
+    fn check_complete(&mut self, run: usize, step: &str, complete: &CompleteStep) {
+        let template = &self.scenery.templates[self.runs[&run]];
+        let Some(declared) = template.step(step) else {
+            return self.checker.fail(format!("run-{run} completes an unknown step '{step}'"));
+        };
+        let right = match &declared.kind {
+            StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. }) => {
+                self.gate_passed(run, step, gate, complete)
+            }
+            StepKind::AgentCall(call) => {
+                let answered = self.checker.was_given(run, step, &complete.result);
+                let next = complete.next.next_step.as_deref();
+                let target = call.on_success.as_ref();
+                answered && (call.gate.is_some() || target.is_none() || leads_to(target, next))
+            }
+            StepKind::Approval(approval) => self.passed_alone(run, step, approval, complete),
+            _ => true,
+        };
+        if !right {
+            self.checker.fail(format!("run-{run} passes '{step}' unauthorised: {complete:?}"));
+        }
+    }
+
+    fn gate_passed(&self, run: usize, step: &str, gate: &LlmGate, complete: &CompleteStep) -> bool {
+        let (Some(decision), Some(answer)) = (&complete.decision, &complete.answer) else {
+            return false;
+        };
+        let next = complete.next.next_step.as_deref();
+        let by_rules = complete.decided_by.as_deref() == Some("rules") && !gate.rules.is_empty();
+        let by_model = complete.decided_by.as_deref() == Some("model")
+            && self.checker.was_given(run, &format!("{step}.gate"), answer);
+        (by_rules || by_model) && leads_to(gate.routes.get(decision), next)
+    }
+
+    /// An approval that no person gave.
+    fn passed_alone(
+        &self,
+        run: usize,
+        step: &str,
+        approval: &Approval,
+        complete: &CompleteStep,
+    ) -> bool {
+        let low = |answer: &&Map<String, Value>| {
+            let word =
+                |key| answer.get(key).and_then(Value::as_str).unwrap_or("").trim().to_lowercase();
+            word("risk_level") == "low" && matches!(word("approver_role").as_str(), "" | "none")
+        };
+        let by_rules = complete.result.get("decided_by") == Some(&Value::from("rules"));
+        let assessed = by_rules
+            || self.checker.answers(run, &format!("{step}.risk")).iter().any(|answer| low(answer));
+        let permitted = approval.on_auto_approved.is_some() && approval.required_approvals == 1;
+        permitted && assessed && low(&&complete.result)
+    }
+}
+
+fn leads_to(target: Option<&Target>, next: Option<&str>) -> bool {
+    target.is_some_and(|target| Some(target.name()) == next)
+}
+
+fn shown(event: &Event) -> String {
+    let text = format!("{:?}", event.body);
+    text.chars().take(220).collect()
+}

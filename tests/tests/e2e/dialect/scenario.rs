@@ -1,0 +1,161 @@
+//! What each run is given and what must become of it: data in `scenarios/`, one file a template.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Mutex;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sluice_tests::agents::{Agents, Call};
+
+const FILES: [&str; 6] = [
+    include_str!("scenarios/answer-question.yaml"),
+    include_str!("scenarios/build-feature.yaml"),
+    include_str!("scenarios/change-infrastructure.yaml"),
+    include_str!("scenarios/publish-docs.yaml"),
+    include_str!("scenarios/ship-pull-request.yaml"),
+    include_str!("scenarios/urgent-fix.yaml"),
+];
+
+/// By step, what is answered in turn; the last answer stays.
+type Answers = BTreeMap<String, Vec<Value>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    template: String,
+    #[serde(default)]
+    context: Map<String, Value>,
+    #[serde(default)]
+    agents: Answers,
+    #[serde(default)]
+    model: Answers,
+    scenarios: Vec<Scenario>,
+}
+
+/// One run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scenario {
+    pub(super) name: String,
+    #[serde(skip)]
+    pub(super) template: String,
+    /// Names the run to agents and model.
+    #[serde(skip)]
+    pub(super) reference: String,
+    #[serde(default)]
+    pub(super) context: Map<String, Value>,
+    /// Answers of agents; `http_status` in one is taken out and becomes the status.
+    #[serde(default)]
+    pub(super) agents: Answers,
+    /// Answers of the model; a text is answered as it is.
+    #[serde(default)]
+    pub(super) model: Answers,
+    /// Decisions in turn: `step approved|rejected [who]`.
+    #[serde(default)]
+    pub(super) people: Vec<String>,
+    /// Steps whose answers are listed here in full: they are asked exactly so often.
+    #[serde(skip)]
+    pub(super) counted: Vec<String>,
+    /// What happened, in order.
+    pub(super) trace: Vec<String>,
+    pub(super) status: String,
+    /// Set when the run does not complete.
+    pub(super) failed: Option<Failed>,
+    /// Part of the payload of a step's last call.
+    #[serde(default)]
+    pub(super) sent: BTreeMap<String, Value>,
+    /// Part of what people were shown at a step.
+    #[serde(default)]
+    pub(super) asked: BTreeMap<String, Value>,
+    /// Part of the payload of the last notification of a trigger.
+    #[serde(default)]
+    pub(super) told: BTreeMap<String, Value>,
+}
+
+/// What is said of a run that did not complete.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failed {
+    pub(super) step: String,
+    pub(super) reason: String,
+    /// Part of the message.
+    pub(super) message: String,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.template, self.reference)
+    }
+}
+
+/// Every scenario, its file's defaults filled in.
+pub(super) fn all() -> Vec<Scenario> {
+    FILES.iter().flat_map(|text| read(text)).collect()
+}
+
+fn read(text: &str) -> Vec<Scenario> {
+    let file: File = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+    let mut scenarios = file.scenarios;
+    for (n, scenario) in scenarios.iter_mut().enumerate() {
+        scenario.template.clone_from(&file.template);
+        scenario.reference = format!("{}-{n}", file.template);
+        scenario.counted = scenario.model.keys().cloned().collect();
+        for (defaults, own) in [(&file.agents, &mut scenario.agents), (&file.model, &mut scenario.model)] {
+            for (step, answers) in defaults {
+                own.entry(step.clone()).or_insert_with(|| answers.clone());
+            }
+        }
+        let own = std::mem::take(&mut scenario.context);
+        scenario.context.extend(file.context.clone());
+        scenario.context.insert("ref".to_owned(), json!(scenario.reference));
+        scenario.context.insert("environment".to_owned(), json!(scenario.reference));
+        scenario.context.extend(own);
+    }
+    scenarios
+}
+
+/// Agents and a model that answer what the scenarios say.
+pub(super) async fn agents(scenarios: &[Scenario]) -> Agents {
+    let mut answers: HashMap<(String, String), Vec<Value>> = HashMap::new();
+    for scenario in scenarios {
+        for (step, replies) in &scenario.agents {
+            answers.insert((scenario.reference.clone(), step.clone()), replies.clone());
+        }
+    }
+    let answers = Mutex::new(answers);
+    let agents = Agents::start(move |call: &Call| {
+        let reference = call.command["context"]["ref"].as_str().unwrap_or_default().to_owned();
+        let mut answers = answers.lock().unwrap();
+        match answers.get_mut(&(reference, call.step().to_owned())) {
+            Some(replies) if replies.len() > 1 => reply(replies.remove(0)),
+            Some(replies) => reply(replies[0].clone()),
+            None => (200, json!({"ok": true})),
+        }
+    })
+    .await;
+    for scenario in scenarios {
+        for (step, texts) in &scenario.model {
+            agents.answer(&scenario.question(step), texts);
+        }
+    }
+    agents
+}
+
+fn reply(mut body: Value) -> (u16, Value) {
+    let status = body.as_object_mut().and_then(|body| body.remove("http_status"));
+    let status = status.and_then(|status| status.as_u64()).map_or(200, |status| u16::try_from(status).unwrap());
+    (status, body)
+}
+
+impl Scenario {
+    /// Stands in every question that this run asks about a step, and in no other.
+    pub(super) fn question(&self, step: &str) -> String {
+        format!("[{} {step}]", self.reference)
+    }
+
+    /// The trace, with the run's own environment written out.
+    pub(super) fn expected_trace(&self) -> Vec<String> {
+        self.trace.iter().map(|line| line.replace("{ref}", &self.reference)).collect()
+    }
+}
