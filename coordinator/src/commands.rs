@@ -76,10 +76,11 @@ async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
     }
 }
 
-/// What makes the command one, however often it is delivered.
+/// What makes the command one, however often it is delivered: its own name, else when and where the
+/// stream took it. The stream's creation time would say the same, but is only known as last seen.
 fn request_id(delivery: &Delivery) -> String {
     delivery.message_id.clone().map_or_else(
-        || format!("stream:{}:{}", delivery.stream_created_micros, delivery.stream_sequence),
+        || format!("stream:{}:{}", delivery.published_micros, delivery.stream_sequence),
         |id| format!("message:{}", id.chars().take(180).collect::<String>()),
     )
 }

@@ -43,7 +43,7 @@ mod survivors;
 mod user;
 
 pub use error::{Error, Result};
-pub use locate::{Binary, Found, Origin, look};
+pub use locate::{Binary, Found, Origin, look, nats_server};
 pub use options::{BinarySource, Durability, NatsSync, Options, Progress};
 pub use servers::{Pids, Servers, Versions, erase};
 pub use supervised::{Exit, Server};

