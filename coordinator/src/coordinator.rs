@@ -54,6 +54,14 @@ pub enum StartError {
         min = SigningKey::MIN_SECRET_BYTES
     )]
     Secret(usize),
+    /// The database is not there.
+    #[error("PostgreSQL at {address} does not answer: {reason}")]
+    DatabaseAway {
+        /// Where, without credentials.
+        address: String,
+        /// What the operating system or the server says.
+        reason: String,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -81,8 +89,10 @@ impl Coordinator {
         let key = SigningKey::new(&config.event_secret)
             .ok_or(StartError::Secret(config.event_secret.len()))?;
         let owner_url = config.database_owner_url.as_deref().unwrap_or(&config.database_url);
-        store::migrate(owner_url, &config.database_url).await?;
-        let pool = store::connect(&config.database_url, CONNECTIONS).await?;
+        let migrated = store::migrate(owner_url, &config.database_url).await;
+        migrated.map_err(|error| at(owner_url, error))?;
+        let pool = store::connect(&config.database_url, CONNECTIONS).await;
+        let pool = pool.map_err(|error| at(&config.database_url, error))?;
         store::events::ensure_partitions(&mut *pool.acquire().await.map_err(StoreError::from)?)
             .await?;
         config.bus.ensure_topology().await?;
@@ -152,6 +162,16 @@ impl Coordinator {
         }
         self.shared.pool.close().await;
         self.shared.stream_created_micros.store(0, Ordering::Release);
+    }
+}
+
+/// Says where the database was looked for.
+fn at(url: &str, error: StoreError) -> StartError {
+    match error {
+        StoreError::Unavailable(error) => {
+            StartError::DatabaseAway { address: store::address(url), reason: error.to_string() }
+        }
+        other => other.into(),
     }
 }
 

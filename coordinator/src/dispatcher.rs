@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_bus::StepMessage;
-use sluice_engine::attempt::Published;
+use sluice_engine::attempt::{AttemptRow, Loss, Published};
 use sluice_engine::{AttemptDraft, State};
 use sluice_proto::ids::{AgentName, CommandId};
 use sluice_proto::message::{Command, MESSAGE_VERSION};
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::{Shared, now};
+use crate::intake::{Item, ReplyTo, Work};
 use crate::store::StoreError;
 use crate::store::attempts::{self, AttemptKey, StoredAttempt};
 
@@ -39,8 +40,7 @@ pub(crate) struct Dispatch {
     id: CommandId,
     agent: AgentName,
     urgent: bool,
-    dispatch: u32,
-    due_at: Timestamp,
+    row: AttemptRow,
     body: Bytes,
 }
 
@@ -102,14 +102,7 @@ pub(crate) fn dispatch(
             return None;
         }
     };
-    Some(Dispatch {
-        id,
-        agent,
-        urgent: stored.urgent,
-        dispatch: stored.row.dispatch,
-        due_at: stored.row.due_at,
-        body,
-    })
+    Some(Dispatch { id, agent, urgent: stored.urgent, row: stored.row.clone(), body })
 }
 
 /// The newest findings of other agents.
@@ -160,11 +153,11 @@ pub(crate) async fn run(
         }
         let mut due = Vec::new();
         for dispatch in received.drain(..) {
-            if dispatch.due_at <= now() {
+            if dispatch.row.due_at <= now() {
                 due.push(dispatch);
             } else if delayed.len() < MAX_DELAYED {
                 arrived += 1;
-                delayed.push(Reverse(Delayed(dispatch.due_at, arrived, dispatch)));
+                delayed.push(Reverse(Delayed(dispatch.row.due_at, arrived, dispatch)));
             }
         }
         while delayed.peek().is_some_and(|Reverse(next)| next.0 <= now()) && due.len() < MAX_BATCH {
@@ -180,7 +173,13 @@ pub(crate) async fn run(
 
 type Mark = (AttemptKey, u32, Published);
 
-async fn publish(shared: &Shared, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>) {
+async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>) {
+    let limit = shared.bus.max_payload();
+    let (due, too_large): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|dispatch| dispatch.body.len() <= limit);
+    for dispatch in too_large {
+        give_up(shared, dispatch);
+    }
     if due.is_empty() {
         return;
     }
@@ -189,7 +188,7 @@ async fn publish(shared: &Shared, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>
         .map(|dispatch| StepMessage {
             agent: dispatch.agent.clone(),
             urgent: dispatch.urgent,
-            message_id: format!("{}:{}", dispatch.id, dispatch.dispatch),
+            message_id: format!("{}:{}", dispatch.id, dispatch.row.dispatch),
             body: dispatch.body.clone(),
         })
         .collect();
@@ -203,7 +202,7 @@ async fn publish(shared: &Shared, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>
             Ok(published) => {
                 let sequence = published.stream_sequence;
                 let published = Published { stream_created_micros, sequence };
-                let mark = (AttemptKey::from(&dispatch.id), dispatch.dispatch, published);
+                let mark = (AttemptKey::from(&dispatch.id), dispatch.row.dispatch, published);
                 if marks.send(mark).await.is_err() {
                     return;
                 }
@@ -218,6 +217,26 @@ async fn publish(shared: &Shared, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>
             ),
         }
     }
+}
+
+/// No repetition makes a command smaller: the attempt fails, and its run goes where failures go.
+fn give_up(shared: &Arc<Shared>, dispatch: Dispatch) {
+    tracing::warn!(
+        workflow.id = %dispatch.id.workflow_id,
+        step.id = dispatch.id.step_path,
+        attempt = dispatch.id.attempt,
+        command.bytes = dispatch.body.len(),
+        "a command is too large for a message"
+    );
+    shared.metrics.given_up.add(1);
+    let item = Item {
+        workflow_id: dispatch.id.workflow_id.clone(),
+        work: Work::Lost { id: dispatch.id, row: Box::new(dispatch.row), loss: Loss::TooLarge },
+        reply_to: ReplyTo::Nobody,
+    };
+    let intake = shared.intake.clone();
+    // The intake hands commands to the dispatcher: neither may wait for the other.
+    tokio::spawn(async move { intake.submit(item).await });
 }
 
 async fn mark(shared: Arc<Shared>, mut queue: mpsc::Receiver<Mark>) {

@@ -14,6 +14,10 @@ use sluice_proto::error::ErrorCode;
 use crate::app::App;
 use crate::failure::Failure;
 
+/// A body that is too large is still read up to here, bytes: a client that is cut off while it writes
+/// sees a broken connection and not the answer.
+const MAX_DISCARDED: usize = 64 << 20;
+
 /// A body that claims to be JSON, as it came.
 #[derive(Debug)]
 pub(crate) struct JsonBody(Bytes);
@@ -24,7 +28,8 @@ impl FromRequest<App> for JsonBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         expect_json(request.headers())?;
         let limit = app.body_limit();
-        if announced_length(request.headers()).is_some_and(|length| length > limit) {
+        let announced = announced_length(request.headers()).filter(|length| *length > limit);
+        if announced.is_some_and(|length| length > MAX_DISCARDED) {
             return Err(too_large(limit));
         }
         let reading = read(request.into_body(), limit);
@@ -91,17 +96,21 @@ fn announced_length(headers: &HeaderMap) -> Option<usize> {
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
     let mut gathered = Vec::new();
+    let mut length = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             Failure::new(ErrorCode::BadRequest, format!("the body broke off: {error}"))
         })?;
-        if gathered.len() + chunk.len() > limit {
-            return Err(too_large(limit));
+        length += chunk.len();
+        if length > MAX_DISCARDED.max(limit) {
+            break;
         }
-        gathered.extend_from_slice(&chunk);
+        if length <= limit {
+            gathered.extend_from_slice(&chunk);
+        }
     }
-    Ok(gathered.into())
+    if length > limit { Err(too_large(limit)) } else { Ok(gathered.into()) }
 }
 
 fn too_large(limit: usize) -> Failure {

@@ -46,6 +46,7 @@ struct Inner {
     calls: Mutex<Vec<Call>>,
     script: Box<Script>,
     answers: Mutex<HashMap<String, Vec<Value>>>,
+    raw_answers: Mutex<HashMap<String, (u16, String)>>,
     prompts: Mutex<Vec<Value>>,
 }
 
@@ -63,6 +64,7 @@ impl Agents {
             calls: Mutex::default(),
             script: Box::new(script),
             answers: Mutex::default(),
+            raw_answers: Mutex::default(),
             prompts: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,6 +106,12 @@ impl Agents {
         self.inner.answers.lock().unwrap().insert(needle.to_owned(), texts.to_vec());
     }
 
+    /// The model server will answer prompts that contain `needle` with this status and body,
+    /// whatever the protocol says.
+    pub fn answer_raw(&self, needle: &str, status: u16, body: &str) {
+        self.inner.raw_answers.lock().unwrap().insert(needle.to_owned(), (status, body.to_owned()));
+    }
+
     /// Every call so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
@@ -138,6 +146,13 @@ async fn complete(State(inner): State<Arc<Inner>>, body: String) -> Response {
     let request: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
     inner.prompts.lock().unwrap().push(request.clone());
     let prompt = request["messages"].to_string();
+    let raw = inner.raw_answers.lock().unwrap();
+    if let Some((_, (status, body))) =
+        raw.iter().find(|(needle, _)| prompt.contains(needle.as_str()))
+    {
+        return (StatusCode::from_u16(*status).unwrap(), body.clone()).into_response();
+    }
+    drop(raw);
     let mut answers = inner.answers.lock().unwrap();
     let found = answers.iter_mut().find(|(needle, _)| prompt.contains(needle.as_str()));
     let Some((_, texts)) = found else {

@@ -162,6 +162,10 @@ async fn submit(shared: &Shared, workflow_id: WorkflowId, work: Work) -> Answer 
             ErrorCode::CoordinatorUnavailable,
             "the coordinator is stopping; nothing was changed, try again",
         )),
+        Err(_) if shared.intake.is_database_away() => Err(ApiError::new(
+            ErrorCode::DatabaseUnavailable,
+            "PostgreSQL does not answer; the request may still take effect, so look before you repeat it",
+        )),
         Err(_) => Err(ApiError::new(
             ErrorCode::Overloaded,
             "no answer in time; the request may still take effect, so look before you repeat it",

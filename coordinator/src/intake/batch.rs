@@ -11,7 +11,7 @@ use sluice_proto::error::ApiError;
 use sluice_proto::message::Refusal;
 use sqlx::{Acquire, PgConnection};
 
-use super::item::{Item, Work};
+use super::item::{Item, Request, Work};
 use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
 use crate::coordinator::{Shared, now};
@@ -42,11 +42,11 @@ pub(super) async fn commit(
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         let repeated = match item.work.request() {
-            Some(request) => requests::find(&mut connection, &request.id).await?,
+            Some(request) => repeated(&mut connection, request).await?,
             None => None,
         };
         verdicts.push(match repeated {
-            Some(answer) => Verdict::Answered(Ok(answer.into())),
+            Some(answer) => Verdict::Answered(answer),
             None => apply(shared, &mut working, item, &outstanding, moment)?,
         });
     }
@@ -65,6 +65,19 @@ pub(super) async fn commit(
     shared.metrics.events.add(working.events.len());
     publish(shared, working).await;
     Ok(verdicts)
+}
+
+/// What a request of this name was answered before. The name of another kind of request is a mistake of
+/// the caller's: its answer would say that something was done which was not.
+async fn repeated(
+    connection: &mut PgConnection,
+    request: &Request,
+) -> Result<Option<Result<Bytes, ApiError>>, StoreError> {
+    let found = requests::find(connection, &request.id).await?;
+    Ok(found.map(|(verb, answer)| match verb == request.verb {
+        true => Ok(answer.into()),
+        false => Err(ApiError::field("request_id", format!("names an earlier request, a {verb}"))),
+    }))
 }
 
 fn run_ids(items: &[Item]) -> Vec<String> {

@@ -10,6 +10,7 @@ pub(crate) mod results;
 pub(crate) mod working;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,22 +32,31 @@ const MAX_CONFLICTS_ALONE: u32 = 50;
 
 /// Hands inputs to the intake.
 #[derive(Clone)]
-pub(crate) struct IntakeHandle(mpsc::Sender<Item>);
+pub(crate) struct IntakeHandle {
+    queue: mpsc::Sender<Item>,
+    /// Whether the last transaction found no database.
+    database_away: Arc<AtomicBool>,
+}
 
 impl IntakeHandle {
     /// Queues an input; its reply comes after the commit. When the intake has stopped, whoever waits
     /// for the reply is told by its closed channel.
     pub(crate) async fn submit(&self, item: Item) {
-        if self.0.send(item).await.is_err() {
+        if self.queue.send(item).await.is_err() {
             tracing::debug!("an input came after the intake had stopped");
         }
+    }
+
+    /// Why an input that was not answered in time still waits.
+    pub(crate) fn is_database_away(&self) -> bool {
+        self.database_away.load(Ordering::Relaxed)
     }
 }
 
 /// The queue of an intake that is not running yet.
 pub(crate) fn channel() -> (IntakeHandle, mpsc::Receiver<Item>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (IntakeHandle(sender), receiver)
+    (IntakeHandle { queue: sender, database_away: Arc::default() }, receiver)
 }
 
 /// Applies inputs until told to stop; what had arrived by then is still applied.
@@ -78,6 +88,7 @@ async fn apply(shared: &Arc<Shared>, items: Vec<Item>) {
     while let Some(items) = open.pop() {
         match attempt(shared, &items).await {
             Ok(verdicts) => {
+                shared.intake.database_away.store(false, Ordering::Relaxed);
                 for (item, verdict) in items.into_iter().zip(verdicts) {
                     item.settle(shared, verdict).await;
                 }
@@ -122,6 +133,7 @@ async fn fail(
     open: &mut Vec<Vec<Item>>,
 ) {
     if let StoreError::Unavailable(cause) = error {
+        shared.intake.database_away.store(true, Ordering::Relaxed);
         tracing::warn!(inputs = items.len(), error = %cause, "PostgreSQL is away; inputs wait for their senders to repeat them");
     }
     for item in items {

@@ -140,16 +140,17 @@ pub(crate) async fn update(
     let lost = |row: &AttemptRow| i32::try_from(row.lost).unwrap_or(i32::MAX);
     let query = sqlx::query(
         "update attempts a
-            set fence = u.fence, dispatch = u.dispatch, lost = u.lost, worker_id = u.worker_id,
+            set fence = u.fence, dispatch = u.dispatch, lost = u.lost, due_at = u.due_at,
+                worker_id = u.worker_id,
                 claimed = u.claimed, leased_at = u.leased_at, lease_until = u.lease_until,
                 stream_created_micros = u.created, stream_sequence = u.sequence,
                 published_at = case when u.sequence is null then null else a.published_at end
            from unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::int[],
                        $7::bigint[], $8::int[], $9::int[], $10::text[], $11::boolean[],
                        $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[],
-                       $16::timestamptz[])
+                       $16::timestamptz[], $17::timestamptz[])
                 as u (w, s, v, n, old_fence, old_dispatch, fence, dispatch, lost, worker_id, claimed,
-                      leased_at, lease_until, created, sequence, old_lease_until)
+                      leased_at, lease_until, created, sequence, old_lease_until, due_at)
           where a.workflow_id = u.w and a.step_path = u.s and a.visit = u.v and a.attempt = u.n
             and a.fence = u.old_fence and a.dispatch = u.old_dispatch
             and a.lease_until is not distinct from u.old_lease_until
@@ -168,6 +169,7 @@ pub(crate) async fn update(
         .bind(column(changes, |(_, new)| new.published.map(|p| p.stream_created_micros)))
         .bind(column(changes, |(_, new)| new.published.map(|p| bigint(p.sequence))))
         .bind(column(changes, |(old, _)| old.row.lease_until.map(Moment::from)))
+        .bind(column(changes, |(_, new)| Moment::from(new.due_at)))
         .fetch_all(connection)
         .await?;
     rows.iter().map(read_id).collect()

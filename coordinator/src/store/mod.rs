@@ -76,6 +76,14 @@ impl From<sqlx::Error> for StoreError {
 /// Longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Host and port of a database, without credentials.
+pub(crate) fn address(url: &str) -> String {
+    PgConnectOptions::from_str(url).map_or_else(
+        |_| "an address that cannot be read".to_owned(),
+        |options| format!("{}:{}", options.get_host(), options.get_port()),
+    )
+}
+
 /// Opens a pool; the first connection is made at once, so that a wrong address is told at start.
 pub(crate) async fn connect(url: &str, connections: u32) -> Result<PgPool, StoreError> {
     let options = PgConnectOptions::from_str(url)?

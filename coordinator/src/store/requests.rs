@@ -4,12 +4,12 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 
-/// The answer that was given to this request, if it was seen before.
+/// The verb of this request and the answer that was given to it, if it was seen before.
 pub(crate) async fn find(
     connection: &mut PgConnection,
     request_id: &str,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(sqlx::query_scalar("select response from requests where request_id = $1")
+) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+    Ok(sqlx::query_as("select verb, response from requests where request_id = $1")
         .bind(request_id)
         .fetch_optional(connection)
         .await?)

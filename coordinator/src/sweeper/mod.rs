@@ -41,6 +41,8 @@ impl From<sqlx::Error> for SweepError {
 /// Sweeps until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let (mut watched, mut kept) = (Instant::now(), None);
+    // Since when heartbeats get through, as far as anybody can tell.
+    let mut hears_since = None;
     let mut failing = false;
     loop {
         let wait = Duration::from_millis(fastrand::u64(INTERVAL_MS * 4 / 5..=INTERVAL_MS * 6 / 5));
@@ -50,9 +52,15 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         }
         let watch = watched.elapsed() >= WATCHDOG_INTERVAL;
         let keep = kept.is_none_or(|at: Instant| at.elapsed() >= HOUSEKEEPING_INTERVAL);
-        match sweep(&shared, watch, keep).await {
+        let lease = Duration::from_millis(shared.lease_ms);
+        let leases = match hears_since.is_some_and(|at: Instant| at.elapsed() >= lease) {
+            true => Leases::Judged,
+            false => Leases::Spared,
+        };
+        match sweep(&shared, leases, watch, keep).await {
             Ok(()) => {
                 failing = false;
+                hears_since = hears_since.or_else(|| Some(Instant::now()));
                 if watch {
                     watched = Instant::now();
                 }
@@ -60,20 +68,36 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                     kept = Some(Instant::now());
                 }
             }
-            // Told once an absence, not twice a second.
-            Err(error) if !failing => {
+            Err(error) => {
+                hears_since = None;
+                // Told once an absence, not twice a second.
+                if !failing {
+                    tracing::warn!(%error, "a sweep failed; the next one tries again");
+                }
                 failing = true;
-                tracing::warn!(%error, "a sweep failed; the next one tries again");
             }
-            Err(_) => {}
         }
     }
 }
 
-async fn sweep(shared: &Arc<Shared>, watch: bool, keep: bool) -> Result<(), SweepError> {
+/// Whether a silent worker is a lost one. When NATS, PostgreSQL or this coordinator was away, it is not:
+/// its heartbeats could not get through, so a whole lease passes first in which they can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leases {
+    Judged,
+    Spared,
+}
+
+async fn sweep(
+    shared: &Arc<Shared>,
+    leases: Leases,
+    watch: bool,
+    keep: bool,
+) -> Result<(), SweepError> {
     locks::sweep(shared).await?;
-    attempts::sweep_overdue(shared).await?;
+    // Asked first: without NATS nothing is swept.
     let created = shared.bus.steps_stream_created().await?;
+    attempts::sweep_overdue(shared, leases).await?;
     if created.is_none() {
         shared.bus.ensure_topology().await?;
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod bad_input;
+mod dialect;
 mod first_run;
 mod protocol;
 mod record;

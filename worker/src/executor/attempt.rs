@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::held::HeldAttempt;
+use super::held::{HeldAttempt, Twice};
 use super::{Context, Seat, ask, report};
 use crate::runtime::{Job, Outcome, Progress, failure};
 
@@ -22,6 +22,8 @@ use crate::runtime::{Job, Outcome, Progress, failure};
 const QUEUE_NOTICE: Duration = Duration::from_secs(10);
 /// A command that another worker holds comes back after this, in case that worker is gone by then.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(15);
+/// A command that was sent again comes back after this, when its first execution here has ended.
+const SUPERSEDED_PAUSE: Duration = Duration::from_secs(1);
 /// Heartbeats are neither more nor less frequent than this, whatever a command says.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -45,8 +47,12 @@ pub(super) async fn run(context: Arc<Context>, seat: Arc<Seat>, delivery: Delive
             return settled(delivery.term(&reason).await);
         }
     };
-    // It runs here already, delivered twice. The first one acknowledges it.
-    let Some(held) = context.held.take(&command.command_id, command.fence) else { return };
+    let held = match context.held.take(&command.command_id, command.fence) {
+        Ok(held) => held,
+        // The first one acknowledges it.
+        Err(Twice::Redelivered) => return,
+        Err(Twice::Superseding) => return settled(delivery.nak(Some(SUPERSEDED_PAUSE)).await),
+    };
     let attempt = Attempt { context, seat, command, held, progress: Progress::default() };
     let ending = tokio::select! {
         ending = attempt.work(&delivery) => ending,
@@ -126,8 +132,12 @@ impl Attempt {
         }
     }
 
-    /// Asks for the fence until somebody answers. Without the grant nothing is begun.
+    /// Asks for the fence until somebody answers. Without the grant nothing is begun. A worker that stops
+    /// waits for the answer like for an agent: what was granted unheard nobody may try again.
     async fn claim(&self) -> Result<u64, Ending> {
+        if self.context.closing.is_cancelled() {
+            return Err(Ending::Later(None));
+        }
         let (command, bus) = (&self.command, &self.context.bus);
         let claim = Claim {
             v: MESSAGE_VERSION,
@@ -139,7 +149,7 @@ impl Attempt {
         let body = report::to_bytes(&claim);
         let reply = tokio::select! {
             reply = ask::until_answered::<ClaimReply>(bus, &subject, &body) => reply,
-            () = self.context.closing.cancelled() => return Err(Ending::Later(None)),
+            () = self.context.ended.cancelled() => return Err(Ending::Later(None)),
             () = self.held.revoked.cancelled() => return Err(Ending::Settled),
         };
         match reply {

@@ -31,15 +31,29 @@ pub(super) struct HeldAttempt {
     pub(super) revoked: CancellationToken,
 }
 
+/// Why an attempt that came cannot be taken: it is here already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Twice {
+    /// The same message, or an older one. The first one settles it.
+    Redelivered,
+    /// A newer one, because this worker was believed to be lost.
+    Superseding,
+}
+
 impl Held {
-    /// Takes an attempt, unless it is here already: a redelivery must not run beside the first.
-    pub(super) fn take(&self, command_id: &CommandId, fence: u64) -> Option<HeldAttempt> {
+    /// Takes an attempt, unless it is here already: a redelivery must not run beside the first. One that
+    /// was sent again under a newer fence ends the first, whose result nobody will take any more.
+    pub(super) fn take(&self, command_id: &CommandId, fence: u64) -> Result<HeldAttempt, Twice> {
         let hold = Hold { fence: Arc::new(fence.into()), revoked: CancellationToken::new() };
         match self.lock().entry(command_id.clone()) {
-            Entry::Occupied(_) => return None,
+            Entry::Occupied(first) if fence > first.get().fence.load(Ordering::Relaxed) => {
+                first.get().revoked.cancel();
+                return Err(Twice::Superseding);
+            }
+            Entry::Occupied(_) => return Err(Twice::Redelivered),
             Entry::Vacant(place) => place.insert(hold.clone()),
         };
-        Some(HeldAttempt {
+        Ok(HeldAttempt {
             held: self.clone(),
             command_id: command_id.clone(),
             fence: hold.fence,

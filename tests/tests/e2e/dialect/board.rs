@@ -36,8 +36,13 @@ impl Board {
         let reader = tokio::spawn(async move {
             loop {
                 let rows: Vec<(String, String, i64)> =
-                    sqlx::query_as("select workflow_id, status, sequence from runs").fetch_all(&pool).await.unwrap();
-                let rows = rows.into_iter().map(|(id, status, sequence)| (id, Standing { status, sequence }));
+                    sqlx::query_as("select workflow_id, status, sequence from runs")
+                        .fetch_all(&pool)
+                        .await
+                        .unwrap();
+                let rows = rows
+                    .into_iter()
+                    .map(|(id, status, sequence)| (id, Standing { status, sequence }));
                 sender.send_replace(rows.collect());
                 tokio::time::sleep(LOOK).await;
             }
@@ -53,7 +58,8 @@ impl Board {
     ) -> Result<Standing, Standing> {
         let mut standings = self.standings.clone();
         let reached = standings.wait_for(|all| all.get(id).is_some_and(&wanted));
-        let reached = tokio::time::timeout(PATIENCE, reached).await.map(|all| all.unwrap()[id].clone());
+        let reached =
+            tokio::time::timeout(PATIENCE, reached).await.map(|all| all.unwrap()[id].clone());
         reached.map_err(|_| self.standings.borrow().get(id).cloned().unwrap_or_default())
     }
 }

@@ -20,7 +20,12 @@ pub(super) struct Driven {
     pub(super) trouble: Option<String>,
 }
 
-pub(super) async fn drive(world: &World, board: &Board, template: &Template, scenario: &Scenario) -> Driven {
+pub(super) async fn drive(
+    world: &World,
+    board: &Board,
+    template: &Template,
+    scenario: &Scenario,
+) -> Driven {
     let id = world.execute(&scenario.template, Value::Object(scenario.context.clone())).await;
     let mut asked = Vec::new();
     let trouble = accompany(world, board, scenario, &id, &mut asked).await.err();
@@ -44,7 +49,10 @@ async fn accompany(
         let stopped = |standing: &super::board::Standing| {
             standing.sequence >= since && (standing.is_over() || standing.status == "paused")
         };
-        let standing = board.wait(id, stopped).await.map_err(|last| format!("it came to nothing: {last:?}"))?;
+        let standing = board
+            .wait(id, stopped)
+            .await
+            .map_err(|last| format!("it came to nothing: {last:?}"))?;
         if standing.is_over() {
             let left: Vec<_> = decisions.collect();
             return match left.as_slice() {
@@ -69,7 +77,8 @@ async fn decide(
     asked: &mut Vec<(String, Value)>,
 ) -> Result<i64, String> {
     let mut words = decision.split_whitespace();
-    let (step, word, who) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next());
+    let (step, word, who) =
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next());
     let state = world.status(id).await;
     if state["current_step"] != step {
         return Err(format!("'{decision}' is next, but it waits at {}", state["current_step"]));

@@ -67,7 +67,8 @@ fn default_failure(template: &Template) -> String {
 
 fn ways_of(template: &Template, step: &Step) -> Vec<(String, String)> {
     let complete = "workflow_complete".to_owned();
-    let or_complete = |target: &Option<Target>| named(target.as_ref()).unwrap_or_else(|| complete.clone());
+    let or_complete =
+        |target: &Option<Target>| named(target.as_ref()).unwrap_or_else(|| complete.clone());
     let way = |label: &str, target: String| (label.to_owned(), target);
     match &step.kind {
         StepKind::AgentCall(call) => {
@@ -80,7 +81,9 @@ fn ways_of(template: &Template, step: &Step) -> Vec<(String, String)> {
                 Some(Gate::Llm(gate)) => {
                     let routes = gate.routes.iter();
                     let mut ways: Vec<_> = routes
-                        .map(|(answer, target)| way(&format!("on_{answer}"), target.name().to_owned()))
+                        .map(|(answer, target)| {
+                            way(&format!("on_{answer}"), target.name().to_owned())
+                        })
                         .collect();
                     ways.push(way("gate_error", after_failure(template, &step.id)));
                     ways
@@ -95,14 +98,18 @@ fn ways_of(template: &Template, step: &Step) -> Vec<(String, String)> {
                 way("on_approved", or_complete(&approval.on_approved)),
                 way("on_rejected", rejected.unwrap_or_else(|| default_failure(template))),
             ];
-            ways.extend(named(approval.on_auto_approved.as_ref()).map(|to| way("on_auto_approved", to)));
+            ways.extend(
+                named(approval.on_auto_approved.as_ref()).map(|to| way("on_auto_approved", to)),
+            );
             ways
         }
         StepKind::Conditional(branch) => vec![
             way("on_true", branch.on_true.name().to_owned()),
             way("on_false", branch.on_false.name().to_owned()),
         ],
-        StepKind::Notification(message) => vec![way("on_complete", or_complete(&message.on_complete))],
+        StepKind::Notification(message) => {
+            vec![way("on_complete", or_complete(&message.on_complete))]
+        }
         StepKind::Terminal => vec![way("end", complete)],
     }
 }
@@ -114,7 +121,8 @@ fn named(target: Option<&Target>) -> Option<String> {
 /// The steps that a pause for changes sends the run back to: the agents' steps before it.
 fn asked_for_changes(template: &Template) -> BTreeSet<String> {
     let pauses = |step: &&Step| {
-        step.targets().any(|target| matches!(target, Target::End(end) if end.outcome == Outcome::Paused))
+        step.targets()
+            .any(|target| matches!(target, Target::End(end) if end.outcome == Outcome::Paused))
     };
     let mut open: Vec<&Step> = template.steps.values().filter(pauses).collect();
     let mut seen = BTreeSet::new();

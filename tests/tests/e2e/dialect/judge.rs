@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sluice_engine::template::{StepKind, Template};
+use sluice_engine::template::{Gate, Risk, StepKind, Template};
 use sluice_engine::{State, replay, state_response};
 use sluice_proto::ids::WorkflowId;
-use sluice_tests::World;
 use sluice_tests::agents::{Agents, Call};
 
 use super::drive::Driven;
@@ -14,8 +13,7 @@ use super::record::{Hold, Record, text};
 use super::scenario::Scenario;
 
 /// Everything that is not as it should be.
-pub(super) async fn judge(
-    world: &World,
+pub(super) fn judge(
     agents: &Agents,
     template: &Template,
     scenario: &Scenario,
@@ -47,8 +45,15 @@ pub(super) async fn judge(
         }
     }
     check("locks", &state["locks"], &json!([]));
-    let decisions = ["approve_gate", "reject_gate"].map(|action| record.of(action).count());
-    check("number of decisions", &json!(decisions.iter().sum::<usize>()), &json!(scenario.people.len()));
+    let decided = record
+        .events
+        .iter()
+        .filter(|event| matches!(event["action"].as_str(), Some("approve_gate" | "reject_gate")));
+    let (by_system, by_people): (Vec<_>, Vec<_>) =
+        decided.partition(|event| event["data"]["approver_role"] == "auto");
+    check("number of decisions", &json!(by_people.len()), &json!(scenario.people.len()));
+    let auto = scenario.trace.iter().filter(|line| line.ends_with("on_auto_approved")).count();
+    check("number of decisions nobody made", &json!(by_system.len()), &json!(auto));
     let sequences: Vec<&Value> = record.events.iter().map(|event| &event["sequence"]).collect();
     check("sequence", &json!(sequences), &json!((1..=sequences.len()).collect::<Vec<_>>()));
     problems.extend(wrong_step_statuses(template, record, state));
@@ -60,7 +65,6 @@ pub(super) async fn judge(
         problems.extend(lacking(&format!("shown at {step}"), shown, expected));
     }
     problems.extend(wrong_replay(template, driven));
-    let _ = world;
     problems
 }
 
@@ -78,21 +82,36 @@ fn wrong_step_statuses(template: &Template, record: &Record, state: &Value) -> V
         };
         expected.insert(step, status);
     }
-    let wrong = expected.into_iter().filter(|(step, status)| state["step_statuses"][*step] != *status);
-    wrong.map(|(step, status)| format!("step {step} is {}, not {status}", state["step_statuses"][step])).collect()
+    let wrong =
+        expected.into_iter().filter(|(step, status)| state["step_statuses"][*step] != *status);
+    wrong
+        .map(|(step, status)| {
+            format!("step {step} is {}, not {status}", state["step_statuses"][step])
+        })
+        .collect()
 }
 
 /// Exactly the messages of the end that was reached, and of the steps on the way, each delivered once.
 fn wrong_messages(template: &Template, scenario: &Scenario, record: &Record) -> Vec<String> {
-    let end = record.of("complete_workflow").next().map(|event| text(event, "/data/target")).unwrap_or_default();
-    let of_end: Vec<String> =
-        template.notifications.iter().map(|entry| entry.trigger.clone()).filter(|t| *t == end).collect();
+    let end = record
+        .of("complete_workflow")
+        .next()
+        .map(|event| text(event, "/data/target"))
+        .unwrap_or_default();
+    let of_end: Vec<String> = template
+        .notifications
+        .iter()
+        .map(|entry| entry.trigger.clone())
+        .filter(|t| *t == end)
+        .collect();
     let steps = record.of("complete_step").map(|event| text(event, "/step_id")).filter(|step| {
         matches!(template.step(step).map(|step| &step.kind), Some(StepKind::Notification(_)))
     });
     let delivered: Vec<String> = steps.chain(of_end.clone()).collect();
     let mut problems = Vec::new();
-    for (status, expected) in [("requested", of_end), ("delivered", delivered), ("failed", Vec::new())] {
+    for (status, expected) in
+        [("requested", of_end), ("delivered", delivered), ("failed", Vec::new())]
+    {
         let found = record.triggers(status);
         if found != expected {
             problems.push(format!("messages {status}: {found:?}, not {expected:?}"));
@@ -100,17 +119,30 @@ fn wrong_messages(template: &Template, scenario: &Scenario, record: &Record) -> 
     }
     for (trigger, expected) in &scenario.told {
         let requested = record.of("notify").filter(|event| event["data"]["trigger"] == **trigger);
-        let payload = requested.filter_map(|event| event["data"].get("payload")).next_back();
-        problems.extend(lacking(&format!("told by {trigger}"), payload.map(|p| &p["data"]), expected));
+        let payload = requested.filter_map(|event| event["data"].get("payload")).last();
+        problems.extend(lacking(
+            &format!("told by {trigger}"),
+            payload.map(|p| &p["data"]),
+            expected,
+        ));
     }
     problems
 }
 
 /// Each attempt is one call, under the key of its visit.
-fn wrong_calls(agents: &Agents, template: &Template, scenario: &Scenario, driven: &Driven) -> Vec<String> {
-    let calls: Vec<Call> =
-        agents.calls().into_iter().filter(|call| call.command["workflow_id"] == *driven.id).collect();
-    let made: Vec<(String, u64)> = calls.iter().map(|call| (call.step().to_owned(), call.attempt())).collect();
+fn wrong_calls(
+    agents: &Agents,
+    template: &Template,
+    scenario: &Scenario,
+    driven: &Driven,
+) -> Vec<String> {
+    let calls: Vec<Call> = agents
+        .calls()
+        .into_iter()
+        .filter(|call| call.command["workflow_id"] == *driven.id)
+        .collect();
+    let made: Vec<(String, u64)> =
+        calls.iter().map(|call| (call.step().to_owned(), call.attempt())).collect();
     let expected = driven.record.attempts(template);
     let mut problems = Vec::new();
     if made != expected {
@@ -123,28 +155,39 @@ fn wrong_calls(agents: &Agents, template: &Template, scenario: &Scenario, driven
         }
     }
     for (step, expected) in &scenario.sent {
-        let payload = calls.iter().rfind(|call| call.step() == step).map(|call| &call.command["payload"]);
+        let payload =
+            calls.iter().rfind(|call| call.step() == step).map(|call| &call.command["payload"]);
         problems.extend(lacking(&format!("sent to {step}"), payload, expected));
     }
     problems
 }
 
 /// A question is asked once; more often only where the scenario lists answers that do not do.
-fn wrong_questions(agents: &Agents, template: &Template, scenario: &Scenario, record: &Record) -> Vec<String> {
+fn wrong_questions(
+    agents: &Agents,
+    template: &Template,
+    scenario: &Scenario,
+    record: &Record,
+) -> Vec<String> {
     let prompts = agents.prompts();
     let mut problems = Vec::new();
     for step in template.steps.keys() {
         let question = scenario.question(step);
-        let asked = prompts.iter().filter(|prompt| prompt["messages"].to_string().contains(&question)).count();
+        let asked = prompts
+            .iter()
+            .filter(|prompt| prompt["messages"].to_string().contains(&question))
+            .count();
         let expected = match scenario.model.get(step) {
             Some(answers) if scenario.counted.contains(step) => answers.len(),
-            _ => record.questions(step),
+            _ if asks_a_model(template, step) => record.questions(step),
+            _ => 0,
         };
-        let by_rules = record.of("complete_step").any(|event| {
-            event["step_id"] == **step && event["data"]["decided_by"] == "rules"
-        });
+        let by_rules = record
+            .of("complete_step")
+            .any(|event| event["step_id"] == **step && event["data"]["decided_by"] == "rules");
         if !by_rules && asked != expected {
-            problems.push(format!("the model was asked about {step} {asked} times, not {expected}"));
+            problems
+                .push(format!("the model was asked about {step} {asked} times, not {expected}"));
         }
         if by_rules && asked != 0 {
             problems.push(format!("the model was asked about {step} although a rule answers"));
@@ -153,11 +196,21 @@ fn wrong_questions(agents: &Agents, template: &Template, scenario: &Scenario, re
     problems
 }
 
+fn asks_a_model(template: &Template, step: &str) -> bool {
+    match template.step(step).map(|step| &step.kind) {
+        Some(StepKind::AgentCall(call)) => matches!(call.gate, Some(Gate::Llm(_))),
+        Some(StepKind::Approval(approval)) => matches!(approval.risk, Some(Risk::Llm { .. })),
+        _ => false,
+    }
+}
+
 /// A replay of the record gives what the API says.
 fn wrong_replay(template: &Template, driven: &Driven) -> Option<String> {
-    let state = replay(State::new(WorkflowId::parse(&driven.id).unwrap()), &driven.record.decoded());
+    let state =
+        replay(State::new(WorkflowId::parse(&driven.id).unwrap()), &driven.record.decoded());
     let replayed = serde_json::to_value(state_response(template, &state)).unwrap();
-    (replayed != driven.state).then(|| format!("a replay gives {replayed:#}, the API {:#}", driven.state))
+    (replayed != driven.state)
+        .then(|| format!("a replay gives {replayed:#}, the API {:#}", driven.state))
 }
 
 /// No lock is ever held twice at a time, and every hold ends.

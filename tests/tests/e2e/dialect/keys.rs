@@ -15,7 +15,12 @@ pub(super) fn unused<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeSet<Strin
         walk.table("template", &schema, &template);
     }
     let used = walk.used;
-    all(&schema).into_iter().filter(|name| !used.contains(name)).collect()
+    // A word that means the same under several keys is needed under one of them.
+    let word = |name: &String| name.split_once(" = ").map(|(_, word)| word.to_owned());
+    let words: BTreeSet<String> = used.iter().filter_map(word).collect();
+    let is_used =
+        |name: &String| used.contains(name) || word(name).is_some_and(|word| words.contains(&word));
+    all(&schema).into_iter().filter(|name| !is_used(name)).collect()
 }
 
 fn all(schema: &Value) -> BTreeSet<String> {
@@ -58,7 +63,8 @@ impl Walk<'_> {
                 continue;
             }
             self.used.insert(format!("{name}.{key}"));
-            let given: Vec<&Value> = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
+            let given: Vec<&Value> =
+                value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
             let given = given.into_iter().filter_map(Value::as_str);
             self.used.extend(given.map(|word| format!("{name}.{key} = {word}")));
             self.follow(&property["$ref"], [value]);
@@ -69,7 +75,9 @@ impl Walk<'_> {
     }
 
     fn follow<'v>(&mut self, reference: &Value, values: impl IntoIterator<Item = &'v Value>) {
-        let Some(name) = reference.as_str().and_then(|path| path.strip_prefix("#/$defs/")) else { return };
+        let Some(name) = reference.as_str().and_then(|path| path.strip_prefix("#/$defs/")) else {
+            return;
+        };
         let schema = self.schema;
         for value in values {
             self.table(name, &schema["$defs"][name], value);

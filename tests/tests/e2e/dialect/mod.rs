@@ -26,7 +26,10 @@ use scenario::Scenario;
 const TEMPLATES: [(&str, &str); 6] = [
     ("answer-question", include_str!("../../../templates/answer-question.workflow.yaml")),
     ("build-feature", include_str!("../../../templates/build-feature.workflow.yaml")),
-    ("change-infrastructure", include_str!("../../../templates/change-infrastructure.workflow.yaml")),
+    (
+        "change-infrastructure",
+        include_str!("../../../templates/change-infrastructure.workflow.yaml"),
+    ),
     ("publish-docs", include_str!("../../../templates/publish-docs.workflow.yaml")),
     ("ship-pull-request", include_str!("../../../templates/ship-pull-request.workflow.yaml")),
     ("urgent-fix", include_str!("../../../templates/urgent-fix.workflow.yaml")),
@@ -60,8 +63,11 @@ fn the_templates_use_every_key_and_word_of_the_language() {
 
 #[test]
 fn the_templates_reach_every_virtual_target() {
-    let targets: BTreeSet<String> =
-        templates().iter().flat_map(|(_, template)| edges(template)).map(|edge| edge.target).collect();
+    let targets: BTreeSet<String> = templates()
+        .iter()
+        .flat_map(|(_, template)| edges(template))
+        .map(|edge| edge.target)
+        .collect();
     let missing: Vec<_> = ENDS.iter().filter(|(name, _)| !targets.contains(*name)).collect();
     assert!(missing.is_empty(), "no template reaches {missing:?}");
 }
@@ -71,7 +77,9 @@ fn every_edge_is_taken_as_its_template_says() {
     run(async {
         let scenarios = scenario::all();
         let agents = scenario::agents(&scenarios).await;
-        let world = TEMPLATES.iter().fold(World::builder(), |world, (name, text)| world.template(name, text));
+        let world = TEMPLATES
+            .iter()
+            .fold(World::builder(), |world, (name, text)| world.template(name, text));
         let yaml = agents.yaml(&AGENTS)
             + &format!("providers:\n  spare:\n    base_url: {}\n", agents.llm_base_url());
         let world = world.agents(&yaml).llm(agents.llm_base_url()).start().await;
@@ -80,18 +88,21 @@ fn every_edge_is_taken_as_its_template_says() {
         let template = |scenario: &Scenario| {
             Arc::clone(&loaded.iter().find(|(name, _)| *name == scenario.template).unwrap().1)
         };
-        let drives = scenarios.iter().map(|scenario| {
-            let template = template(scenario);
-            let (world, board) = (&world, &board);
-            async move { (scenario, drive::drive(world, board, &template, scenario).await, template) }
-        });
+        let drives =
+            scenarios.iter().map(|scenario| {
+                let template = template(scenario);
+                let (world, board) = (&world, &board);
+                async move {
+                    (scenario, drive::drive(world, board, &template, scenario).await, template)
+                }
+            });
         // Not all at once: a wait for a retry must not be mistaken for a busy machine.
         let runs: Vec<_> = futures::stream::iter(drives).buffer_unordered(24).collect().await;
 
         let mut problems = Vec::new();
         let mut taken = BTreeSet::new();
         for (scenario, driven, template) in &runs {
-            let found = judge::judge(&world, &agents, template, scenario, driven).await;
+            let found = judge::judge(&agents, template, scenario, driven);
             problems.extend(found.into_iter().map(|problem| format!("{scenario}: {problem}")));
             taken.extend(driven.record.edges(template));
         }
@@ -100,6 +111,7 @@ fn every_edge_is_taken_as_its_template_says() {
         problems.extend(all.difference(&taken).map(|edge| format!("no scenario takes {edge}")));
         problems.extend(taken.difference(&all).map(|edge| format!("no template has {edge}")));
         assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+        drop(board);
         world.stop().await;
     });
 }

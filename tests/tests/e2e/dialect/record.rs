@@ -71,7 +71,10 @@ impl Record {
                 _ => failure_label(template, step).to_owned(),
             },
             "resume_workflow" => {
-                let paused = self.events[..n].iter().rev().find(|event| event["action"] == "pause_workflow")?;
+                let paused = self.events[..n]
+                    .iter()
+                    .rev()
+                    .find(|event| event["action"] == "pause_workflow")?;
                 match (paused["data"]["reason"].as_str()?, data["decision"].as_str()?) {
                     ("changes_requested", "approved") => "on_resumed".to_owned(),
                     ("changes_requested", _) => "on_given_up".to_owned(),
@@ -97,7 +100,9 @@ impl Record {
                 (Some((label, _)), _) => Some(format!("{step} {label}")),
                 (None, "fail_step") => Some(format!("{step} failed ({})", error())),
                 (None, "retry_step") => Some(format!("{step} retried")),
-                (None, "rollback_step") => Some(format!("{step} undone by {}", text(event, "/data/by_step"))),
+                (None, "rollback_step") => {
+                    Some(format!("{step} undone by {}", text(event, "/data/by_step")))
+                }
                 (None, "acquire_lock") => Some(format!("+{}", text(event, "/data/resource_lock"))),
                 (None, "release_lock") => Some(format!("-{}", text(event, "/data/resource_lock"))),
                 _ => None,
@@ -109,26 +114,27 @@ impl Record {
     /// The attempts that agents must have been called for, in order: step, visit and execution.
     pub(super) fn attempts(&self, template: &Template) -> Vec<(String, u64)> {
         let mut attempts = Vec::new();
-        let mut recorded = false;
+        // The agent has answered; what comes next for the step is its gate's doing.
+        let mut answered = false;
         for event in &self.events {
             let step = text(event, "/step_id");
-            let is_agent = matches!(template.step(&step).map(|s| &s.kind), Some(StepKind::AgentCall(_)));
+            if !matches!(template.step(&step).map(|step| &step.kind), Some(StepKind::AgentCall(_)))
+            {
+                continue;
+            }
             let data = &event["data"];
-            let called = match event["action"].as_str().unwrap_or_default() {
-                "record_output" => true,
-                "complete_step" => !std::mem::take(&mut recorded),
+            let (called, settled) = match event["action"].as_str().unwrap_or_default() {
+                "record_output" => (true, false),
+                "complete_step" => (!answered, true),
                 "fail_step" => {
-                    let kind = data["error_type"].as_str().unwrap_or_default();
-                    let is_final = data["final"] == true;
-                    !(std::mem::replace(&mut recorded, recorded && !is_final)
-                        || matches!(kind, "gate_error" | "loop_limit" | "lock_timeout"))
+                    (!answered && data["error_type"] != "loop_limit", data["final"] == true)
                 }
-                _ => false,
+                _ => continue,
             };
-            if called && is_agent {
+            if called {
                 attempts.push((step, data["attempt"].as_u64().unwrap_or_default()));
             }
-            recorded |= event["action"] == "record_output";
+            answered = (answered || event["action"] == "record_output") && !settled;
         }
         attempts
     }
@@ -167,7 +173,8 @@ impl Record {
     pub(super) fn is_announced(&self, step: &str) -> bool {
         let pauses = self.of("pause_workflow").filter(|event| event["step_id"] == step).count();
         let told = self.of("notify").filter(|event| {
-            event["data"]["notification_id"] == format!("{step}.announce") && event["data"]["status"] == "delivered"
+            event["data"]["notification_id"] == format!("{step}.announce")
+                && event["data"]["status"] == "delivered"
         });
         told.count() == pauses
     }
@@ -194,7 +201,8 @@ impl Record {
             let at = text(event, "/timestamp");
             match event["action"].as_str() {
                 Some("acquire_lock") => {
-                    let fencing_number = event["data"]["fencing_number"].as_u64().unwrap_or_default();
+                    let fencing_number =
+                        event["data"]["fencing_number"].as_u64().unwrap_or_default();
                     holds.push(Hold { lock, fencing_number, from: at, to: None });
                 }
                 Some("release_lock") => {

@@ -101,7 +101,9 @@ fn read(text: &str) -> Vec<Scenario> {
         scenario.template.clone_from(&file.template);
         scenario.reference = format!("{}-{n}", file.template);
         scenario.counted = scenario.model.keys().cloned().collect();
-        for (defaults, own) in [(&file.agents, &mut scenario.agents), (&file.model, &mut scenario.model)] {
+        for (defaults, own) in
+            [(&file.agents, &mut scenario.agents), (&file.model, &mut scenario.model)]
+        {
             for (step, answers) in defaults {
                 own.entry(step.clone()).or_insert_with(|| answers.clone());
             }
@@ -144,7 +146,9 @@ pub(super) async fn agents(scenarios: &[Scenario]) -> Agents {
 
 fn reply(mut body: Value) -> (u16, Value) {
     let status = body.as_object_mut().and_then(|body| body.remove("http_status"));
-    let status = status.and_then(|status| status.as_u64()).map_or(200, |status| u16::try_from(status).unwrap());
+    let status = status
+        .and_then(|status| status.as_u64())
+        .map_or(200, |status| u16::try_from(status).unwrap());
     (status, body)
 }
 
