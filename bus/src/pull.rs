@@ -49,6 +49,8 @@ pub(crate) struct Puller {
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// Whether the puller is gone.
+    closed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -69,7 +71,9 @@ impl Puller {
             failed: vec![None; lanes.len()],
             ..State::default()
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+        let state = Mutex::new(state);
+        let shared =
+            Arc::new(Shared { state, changed: Notify::new(), closed: watch::Sender::new(false) });
         Self { bus: bus.clone(), lanes, shared }
     }
 
@@ -224,6 +228,9 @@ impl Puller {
 
 impl Drop for Puller {
     fn drop(&mut self) {
+        // A request that waits for a message would otherwise get the next one, also one that this very
+        // process hands back, and nobody would have it until the server is out of patience.
+        self.shared.closed.send_replace(true);
         // Outside of a runtime there is nobody left to hand anything back to.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.make_room(0);
@@ -251,8 +258,11 @@ impl Pull {
     async fn run(self, want: Want) {
         let mut connections: watch::Receiver<u64> = self.bus.connections();
         connections.mark_unchanged();
+        let mut closed = self.shared.closed.subscribe();
         let result = tokio::select! {
             result = self.read(want) => result,
+            // What lies there is on its way already, and is read and handed back.
+            _ = closed.wait_for(|closed| *closed), if matches!(want, Want::OneToCome) => Ok(()),
             // The server forgot the request together with the old connection.
             _ = connections.changed() => Ok(()),
         };

@@ -33,8 +33,10 @@ pub(crate) enum CliError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{0}; is nats-server running, and does SLUICE_NATS_URL name it?")]
     Bus(#[from] BusError),
+    #[error("{0}; is it running, and does SLUICE_DATABASE_URL name it?")]
+    Database(StartError),
     #[error("the coordinator cannot start: {0}")]
-    Coordinator(#[from] StartError),
+    Coordinator(StartError),
     #[error("the gateway cannot start: {0}")]
     Gateway(#[from] GatewayError),
     #[error("the worker cannot start: {0}")]
@@ -50,6 +52,7 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Unreachable { .. }
+            | Self::Database(_)
             | Self::Bus(BusError::Connect { .. } | BusError::NotConnected) => 3,
             _ => 1,
         }
@@ -62,6 +65,16 @@ impl CliError {
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Bus(error) => Self::Bus(error),
+            StartError::DatabaseAway { .. } => Self::Database(error),
+            other => Self::Coordinator(other),
+        }
     }
 }
 

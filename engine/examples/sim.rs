@@ -8,9 +8,9 @@ mod simulation;
 
 use std::process::ExitCode;
 
-use simulation::{Scenery, run_seeds, trace_seed};
+use simulation::{Breakage, Scenery, first_violation, run_seeds, trace_seed};
 
-const USAGE: &str = "usage: sim [--seed N] | [--seeds N] [--from N] [--threads N]";
+const USAGE: &str = "usage: sim --seed N | --breaks N | [--seeds N] [--from N] [--threads N]";
 
 fn main() -> ExitCode {
     let mut seeds = 10_000;
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         };
         match name.as_str() {
             "--seed" => return one(value),
+            "--breaks" => return breaks(value),
             "--seeds" => seeds = value,
             "--from" => from = value,
             "--threads" => threads = usize::try_from(value).unwrap_or(1).max(1),
@@ -53,14 +54,28 @@ fn one(seed: u64) -> ExitCode {
     }
 }
 
+/// How soon each break of the protocol shows.
+fn breaks(seeds: u64) -> ExitCode {
+    let scenery = Scenery::load();
+    for breakage in Breakage::ALL {
+        match first_violation(&scenery, 0..seeds, breakage) {
+            Some(violation) => {
+                println!("{breakage:?}: seed {}, {}", violation.seed, violation.what)
+            }
+            None => println!("{breakage:?} goes unnoticed"),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 fn many(from: u64, seeds: u64, threads: usize) -> ExitCode {
     let every = (seeds / 20).max(1);
     let progress = |done: u64| {
-        if done % every == 0 {
+        if done.is_multiple_of(every) {
             println!("{done} of {seeds} seeds");
         }
     };
-    match run_seeds(from..from + seeds, threads, None, &progress) {
+    match run_seeds(from..from + seeds, threads, &progress) {
         Ok(counts) => {
             println!("seeds {from} to {}:\n{counts}", from + seeds - 1);
             ExitCode::SUCCESS

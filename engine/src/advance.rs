@@ -42,13 +42,25 @@ pub fn advance(
             apply(&mut state, event.step.as_deref(), &event.body, situation.now);
             events.push(event);
         }
-        match plan(situation.template, &state, situation.now) {
-            Some(event) if events.len() < MAX_EVENTS_PER_INPUT => pending.push(event),
-            _ => break,
+        pending = plan(situation.template, &state, situation.now);
+        if pending.is_empty() || events.len() >= MAX_EVENTS_PER_INPUT {
+            break;
         }
     }
-    let effects = effects(situation.template, situation.agents, before, &state);
+    let mut effects = effects(situation.template, situation.agents, before, &state);
+    effects.extend(released_at_once(before, &events));
     Ok(Advance { state, events, effects })
+}
+
+/// Locks that were granted by the input and given up again by what followed: neither of the two
+/// states holds them, but by now the run owns their rows.
+fn released_at_once(before: &State, events: &[NewEvent]) -> Vec<Effect> {
+    let released = events.iter().filter_map(|event| match &event.body {
+        EventBody::ReleaseLock(lock) => Some(&lock.resource_lock),
+        _ => None,
+    });
+    let unheld = released.filter(|name| !before.locks.contains_key(*name));
+    unheld.map(|name| Effect::ReleaseLock(name.clone())).collect()
 }
 
 /// Folds recorded events into a state; the same code as live.

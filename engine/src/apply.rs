@@ -135,10 +135,8 @@ fn retry_step(state: &mut State, path: &str, retry: &RetryStep) {
         }
         Work::Step { step, .. } => {
             if let Some(position) = state.active.get_mut(step) {
+                // A position in a queue keeps its place; the next wait is counted from `due_at`.
                 (position.attempt, position.due_at) = (next, due_at);
-                if matches!(position.phase, Phase::Queued { .. }) {
-                    position.phase = Phase::Ready;
-                }
             }
             if let Some(record) = state.steps.get_mut(step) {
                 record.retries += 1;
@@ -206,6 +204,7 @@ fn resume_workflow(state: &mut State, step: &str, resume: &ResumeWorkflow, at: T
     if !resume.result.is_empty() {
         state.outputs.insert(step.to_owned(), Value::Object(resume.result.clone()));
     }
+    state.rolled_back_last = false;
     let approved = resume.decision == "approved";
     settle(state, step, if approved { StepStatus::Completed } else { StepStatus::Failed });
     go(state, step, &resume.next, at);
@@ -258,6 +257,7 @@ fn enter(state: &mut State, step: &str, lock: Option<String>, from: Option<&str>
     let record = state.steps.entry(step.to_owned()).or_insert_with(StepRecord::untouched);
     record.visits += 1;
     record.status = StepStatus::Running;
+    record.from = from.map(str::to_owned);
     let position = Position {
         visit: record.visits,
         attempt: 1,
@@ -292,6 +292,6 @@ fn open_approval<'a>(state: &'a mut State, step: &str) -> Option<&'a mut Approva
 
 impl StepRecord {
     fn untouched() -> Self {
-        Self { status: StepStatus::Running, visits: 0, retries: 0 }
+        Self { status: StepStatus::Running, visits: 0, retries: 0, from: None }
     }
 }

@@ -84,6 +84,8 @@ pub enum Loss {
     TimedOut,
     /// Nobody took it in time.
     QueueTimedOut,
+    /// Its command does not fit into a message.
+    TooLarge,
 }
 
 /// What the sweeper does about an attempt.
@@ -137,7 +139,9 @@ impl AttemptRow {
         if self.claim && !self.claimed {
             return Err(Refusal::NotClaimed);
         }
-        if self.worker.as_deref().is_some_and(|holder| holder != worker) {
+        // Without a claim nobody is excluded: a worker that stops hands its command back to the queue, and
+        // whoever takes it there is the holder.
+        if self.claim && self.worker.as_deref().is_some_and(|holder| holder != worker) {
             return Err(Refusal::HeldByAnother);
         }
         Ok(Self {
@@ -174,18 +178,20 @@ impl AttemptRow {
     }
 
     fn sweep_leased(&self, lease_until: Timestamp, now: Timestamp) -> Verdict {
+        // A vanished worker comes before a slow one: who looks late must not take it for a time-out,
+        // which may be tried again.
+        if now > lease_until {
+            if self.claimed && !self.idempotent {
+                return Verdict::GiveUp(Loss::Interrupted);
+            }
+            return self.redispatch_lost(now);
+        }
         // The worker enforces the limit itself; a lease on top lets its own report arrive first.
         let limit_ms = self.timeout_ms.saturating_add(self.lease_ms);
         if self.leased_at.is_some_and(|leased_at| now.ms_since(leased_at) > limit_ms) {
             return Verdict::GiveUp(Loss::TimedOut);
         }
-        if now <= lease_until {
-            return Verdict::Keep;
-        }
-        if self.claimed && !self.idempotent {
-            return Verdict::GiveUp(Loss::Interrupted);
-        }
-        self.redispatch_lost()
+        Verdict::Keep
     }
 
     fn sweep_queued(&self, lane: Option<&Lane>, now: Timestamp) -> Verdict {
@@ -201,17 +207,17 @@ impl AttemptRow {
             && lane.last_sequence >= published.sequence;
         if !same_stream {
             // The stream is gone, and the message with it: nobody's fault, so nothing is counted.
-            return Verdict::Redispatch(self.next_dispatch());
+            return Verdict::Redispatch(self.next_dispatch(now));
         }
         // The row was read before the lane, and a result is recorded before its command is
         // acknowledged: a settled message without a result can only be one a worker lost.
         if lane.is_idle || lane.ack_floor >= published.sequence {
-            return self.redispatch_lost();
+            return self.redispatch_lost(now);
         }
         Verdict::Keep
     }
 
-    fn redispatch_lost(&self) -> Verdict {
+    fn redispatch_lost(&self, now: Timestamp) -> Verdict {
         if self.lost + 1 >= MAX_LOST_DISPATCHES {
             return Verdict::GiveUp(Loss::Undeliverable);
         }
@@ -219,13 +225,15 @@ impl AttemptRow {
         Verdict::Redispatch(Self {
             fence: self.fence + 1,
             lost: self.lost + 1,
-            ..self.next_dispatch()
+            ..self.next_dispatch(now)
         })
     }
 
-    fn next_dispatch(&self) -> Self {
+    /// It queues anew: time in the queue and the grace of the publish count from now.
+    fn next_dispatch(&self, now: Timestamp) -> Self {
         Self {
             dispatch: self.dispatch + 1,
+            due_at: now,
             worker: None,
             claimed: false,
             leased_at: None,

@@ -1,6 +1,6 @@
-//! `plan`: the next event that follows from a state alone, without anything from outside.
+//! `plan`: what follows next from a state alone, without anything from outside.
 //!
-//! Called again after each event it brought, until nothing follows.
+//! Called again after what it brought was applied, until nothing follows.
 
 use serde_json::{Map, Value, json};
 use sluice_proto::event::{
@@ -18,29 +18,41 @@ use crate::template::{Approval, Risk, Step, StepKind, Template};
 
 /// Steps that one run may enter, revisits included.
 pub const MAX_STEPS_PER_RUN: u32 = 100;
+/// Roles that a risk assessment may ask for; any other word is nobody's.
+const ROLES: [&str; 6] =
+    ["developer", "team_lead", "tech_lead", "devops_engineer", "cto", "security_team"];
 
-/// The next event that follows from `state`, if one does.
-pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Option<NewEvent> {
+/// The next events that follow from `state`, if any do.
+pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Vec<NewEvent> {
     if state.status.is_terminal() || state.sequence == 0 {
-        return None;
+        return Vec::new();
     }
     if let Some(event) = undone_step(template, state).or_else(|| release(template, state, now)) {
-        return Some(event);
+        return vec![event];
     }
     if let (Some(ending), true) = (&state.ending, state.active.is_empty()) {
-        return Some(finish(template, state, ending));
+        return vec![finish(template, state, ending)];
     }
-    template.steps.values().find_map(|step| {
+    let next = template.steps.values().find_map(|step| {
         let position = state.active.get(&step.id)?;
         advance_position(template, state, step, position)
-    })
+    });
+    next.unwrap_or_default()
 }
 
-/// A rollback step has just worked: the step it was reached from is undone.
+/// A rollback step has just worked: what the last agent before it did is undone.
 fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
     let by_step = state.last_step.as_ref().filter(|_| state.rolled_back_last)?;
-    let diverted = state.failed_step.as_ref()?;
-    if state.rollbacks.contains(diverted) || !route::is_rollback(template, by_step) {
+    if !route::is_rollback(template, by_step) {
+        return None;
+    }
+    let acted = |id: &&str| {
+        let step = template.step(id);
+        let acts = step.is_some_and(|step| matches!(step.kind, StepKind::AgentCall(_)));
+        acts && !route::is_rollback(template, id)
+    };
+    let diverted = state.way_back(by_step).skip(1).find(acted)?;
+    if state.rollbacks.iter().any(|undone| undone == diverted) {
         return None;
     }
     let reason = state.error_message.clone().unwrap_or_default();
@@ -68,18 +80,12 @@ fn pausing(state: &State) -> bool {
 
 fn finish(template: &Template, state: &State, ending: &Ending) -> NewEvent {
     if ending.outcome == Outcome::Paused {
-        return changes_requested(state, ending);
+        return changes_requested(template, state, ending);
     }
     if let Some(notify) = notification::next_due(template, state, ending) {
         return NewEvent { step: None, body: EventBody::Notify(notify) };
     }
-    let status = match ending.outcome {
-        Outcome::Completed if state.rolled_back_last => Status::RolledBack,
-        Outcome::Completed | Outcome::Paused => Status::Completed,
-        Outcome::RolledBack => Status::RolledBack,
-        Outcome::Failed if state.rollbacks.is_empty() => Status::Failed,
-        Outcome::Failed => Status::RolledBack,
-    };
+    let status = state.status_at(ending);
     let failed = status != Status::Completed;
     let body = CompleteWorkflow {
         status,
@@ -89,11 +95,17 @@ fn finish(template: &Template, state: &State, ending: &Ending) -> NewEvent {
     NewEvent { step: None, body: EventBody::CompleteWorkflow(body) }
 }
 
-fn changes_requested(state: &State, ending: &Ending) -> NewEvent {
-    let details = state.outputs.get(&ending.from).and_then(Value::as_object).cloned();
+/// Pauses on the step whose gate asked for changes, however many messages and people lay between.
+fn changes_requested(template: &Template, state: &State, ending: &Ending) -> NewEvent {
+    let gated = |step: &&str| {
+        let step = template.step(step);
+        step.is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(_)))
+    };
+    let step = state.way_back(&ending.from).find(gated).unwrap_or(&ending.from);
+    let details = state.outputs.get(step).and_then(Value::as_object).cloned();
     pause(
         state,
-        &ending.from,
+        step,
         PauseWorkflow {
             reason: "changes_requested".to_owned(),
             risk_level: "medium".to_owned(),
@@ -109,17 +121,17 @@ fn advance_position(
     state: &State,
     step: &Step,
     position: &Position,
-) -> Option<NewEvent> {
+) -> Option<Vec<NewEvent>> {
     if !matches!(position.phase, Phase::Ready) {
         return None;
     }
     if let Some(event) = over_budget(template, state, step, position) {
-        return Some(event);
+        return Some(vec![event]);
     }
     if position.lock.as_deref() == Some("") {
         let error = "the name of the resource lock rendered to nothing".to_owned();
         let next = route::after_failure(template, &RunScope::new(state), &step.id);
-        return Some(fail(&step.id, "lock_error", error, position.attempt, next));
+        return Some(vec![fail(&step.id, "lock_error", error, position.attempt, next)]);
     }
     if !state.has_lock(position) {
         return None;
@@ -129,7 +141,7 @@ fn advance_position(
         StepKind::Terminal => {
             let next = route::to(template, &RunScope::new(state), None);
             let body = CompleteStep { next, ..CompleteStep::default() };
-            Some(NewEvent::of(&step.id, EventBody::CompleteStep(body)))
+            Some(vec![NewEvent::of(&step.id, EventBody::CompleteStep(body))])
         }
         StepKind::Conditional(branch) => {
             let scope = RunScope::new(state);
@@ -147,7 +159,7 @@ fn advance_position(
                 problems: check.reason.into_iter().chain(check.warning).collect(),
                 ..CompleteStep::default()
             };
-            Some(NewEvent::of(&step.id, EventBody::CompleteStep(body)))
+            Some(vec![NewEvent::of(&step.id, EventBody::CompleteStep(body))])
         }
         StepKind::Approval(approval) => {
             let assessment = known_risk(state, approval)?;
@@ -231,15 +243,16 @@ pub(crate) fn ask_or_pass(
     step: &Step,
     approval: &Approval,
     mut assessment: Map<String, Value>,
-) -> NewEvent {
-    let word = |key: &str| {
-        let text = assessment.get(key).and_then(Value::as_str).map(str::trim)?;
-        (!text.is_empty()).then(|| text.to_lowercase())
+) -> Vec<NewEvent> {
+    let word = |key: &str| match assessment.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.trim().to_lowercase().replace([' ', '-'], "_")),
+        Some(other) => Some(other.to_string()),
     };
     let known = |level: &String| matches!(level.as_str(), "low" | "medium" | "high" | "critical");
     // What nobody could assess is high: a missing or unknown level never lowers the bar.
     let risk_level = word("risk_level").filter(known).unwrap_or_else(|| "high".to_owned());
-    let named_role = word("approver_role").filter(|role| role != "none");
+    let named_role = word("approver_role").filter(|role| !matches!(role.as_str(), "" | "none"));
     if let Some(target) = &approval.on_auto_approved
         && risk_level == "low"
         && named_role.is_none()
@@ -247,14 +260,14 @@ pub(crate) fn ask_or_pass(
     {
         return pass(template, state, step, target, assessment);
     }
-    let role = named_role.unwrap_or_else(|| {
+    let role = named_role.filter(|role| ROLES.contains(&role.as_str())).unwrap_or_else(|| {
         let senior = matches!(risk_level.as_str(), "high" | "critical");
         if senior { "devops_engineer" } else { "tech_lead" }.to_owned()
     });
     assessment.entry("risk_level").or_insert_with(|| json!(risk_level));
     let scope = RunScope::new(state);
     let details = approval.details.as_ref().map(|details| scope.with(|r| details.render(r).value));
-    pause(
+    vec![pause(
         state,
         &step.id,
         PauseWorkflow {
@@ -266,7 +279,7 @@ pub(crate) fn ask_or_pass(
             required: approval.required_approvals,
             ..PauseWorkflow::default()
         },
-    )
+    )]
 }
 
 fn pass(
@@ -275,7 +288,7 @@ fn pass(
     step: &Step,
     target: &crate::template::Target,
     assessment: Map<String, Value>,
-) -> NewEvent {
+) -> Vec<NewEvent> {
     let approver = ApproveGate {
         approver: "system".to_owned(),
         approver_role: "auto".to_owned(),
@@ -292,7 +305,10 @@ fn pass(
         decided_by: Some("system".to_owned()),
         ..CompleteStep::default()
     };
-    NewEvent::of(&step.id, EventBody::CompleteStep(body))
+    vec![
+        NewEvent::of(&step.id, EventBody::ApproveGate(approver)),
+        NewEvent::of(&step.id, EventBody::CompleteStep(body)),
+    ]
 }
 
 /// Ids of approvals follow from the run, so that no replay and no second coordinator makes others.

@@ -107,12 +107,27 @@ pub(crate) fn plain_failure(template: &Template) -> Next {
     Next { next_step: Some(target.to_owned()), next_lock: None, outcome: Some(Outcome::Failed) }
 }
 
-/// Why a route counts as a diversion: it leads to a bad end or to a rollback step.
+/// Why a route counts as a diversion: it leads to a bad end or to a rollback step, at once or after
+/// messages that say so.
 pub(crate) fn is_diversion(template: &Template, next: &Next) -> bool {
-    match next.outcome {
-        Some(outcome) => matches!(outcome, Outcome::Failed | Outcome::RolledBack),
-        None => next.next_step.as_deref().is_some_and(|step| is_rollback(template, step)),
+    let is_bad = |outcome| matches!(outcome, Outcome::Failed | Outcome::RolledBack);
+    if let Some(outcome) = next.outcome {
+        return is_bad(outcome);
     }
+    let mut id = next.next_step.as_deref();
+    // Messages that follow each other in a circle end nowhere.
+    for _ in 0..template.steps.len() {
+        let Some(step) = id.and_then(|id| template.step(id)) else { return false };
+        match &step.kind {
+            StepKind::Notification(message) => match &message.on_complete {
+                Some(Target::Step(next)) => id = Some(next),
+                Some(Target::End(end)) => return is_bad(end.outcome),
+                None => return false,
+            },
+            _ => return is_rollback(template, &step.id),
+        }
+    }
+    false
 }
 
 /// Whether the step undoes what others did.
@@ -143,9 +158,13 @@ pub(crate) fn keeps(
     if let Some(own) = &position.lock {
         return own == lock;
     }
-    let held_by = state.locks.get(lock).map(|held| held.step.as_str());
     if is_rollback(template, path) {
-        return held_by.is_some() && held_by == position.from.as_deref();
+        // Taken by that step, or handed over to it.
+        let taken_by = state.locks.get(lock).map(|held| held.step.as_str());
+        let runs_under = |step| lock_name(template, &RunScope::new(state), step);
+        return position.from.as_deref().is_some_and(|from| {
+            taken_by == Some(from) || runs_under(from).as_deref() == Some(lock)
+        });
     }
     leads_to_lock(template, state, lock, path)
 }

@@ -19,10 +19,12 @@ pub(crate) struct RunScope<'a> {
 impl<'a> RunScope<'a> {
     /// The run as it stands.
     pub(crate) fn new(state: &'a State) -> Self {
+        // Messages about the end of a run say how it ends.
+        let status = state.ending.as_ref().map_or(state.status, |ending| state.status_at(ending));
         let workflow = json!({
             "id": state.workflow_id,
             "name": state.template_name,
-            "status": state.status,
+            "status": status,
             "failed_step": state.failed_step,
             "error_message": state.error_message,
             "failure_reason": state.failure_reason,

@@ -119,6 +119,30 @@ impl State {
         self.approvals.iter().rev().find(|approval| approval.request.approval_id == id)
     }
 
+    /// The steps that led to `step`, itself first, each once: the way back through the last visits.
+    pub(crate) fn way_back<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a str> {
+        let mut seen = Vec::new();
+        let came_from = |id: &&str| self.steps.get(*id)?.from.as_deref();
+        std::iter::successors(Some(step), came_from).take_while(move |id| {
+            let is_new = !seen.contains(id);
+            seen.push(*id);
+            is_new
+        })
+    }
+
+    /// What becomes of the run at this ending.
+    #[must_use]
+    pub fn status_at(&self, ending: &Ending) -> Status {
+        match ending.outcome {
+            Outcome::Paused => Status::Paused,
+            Outcome::Completed if self.rolled_back_last => Status::RolledBack,
+            Outcome::Completed => Status::Completed,
+            Outcome::RolledBack => Status::RolledBack,
+            Outcome::Failed if self.rollbacks.is_empty() => Status::Failed,
+            Outcome::Failed => Status::RolledBack,
+        }
+    }
+
     /// Whether this position may work: it needs no lock, or the run holds the one it needs.
     #[must_use]
     pub fn has_lock(&self, position: &Position) -> bool {
@@ -183,6 +207,9 @@ pub struct StepRecord {
     pub visits: u32,
     /// Retries in all.
     pub retries: u32,
+    /// Step that the last visit came from.
+    #[serde(default)]
+    pub from: Option<String>,
 }
 
 /// A lock the run holds.

@@ -64,11 +64,13 @@ pub fn wishes(template: &Template, state: &State) -> Wishes {
         let Some(step) = template.step(path) else { continue };
         wish_for_position(state, step, path, position, &mut wishes);
     }
-    for approval in &state.approvals {
+    // Numbered by approval: one visit of a step may ask people twice, and the second message must not
+    // be taken for the first.
+    for (approval, number) in state.approvals.iter().zip(1..) {
         let Some(attempt) = approval.announcement_attempt else { continue };
         wishes.attempts.push(WishedAttempt {
             path: Job::Announcement.path(&approval.step),
-            visit: approval.visit,
+            visit: number,
             attempt,
             kind: CommandKind::ApprovalRequest,
             agent: AgentName::notify(),
@@ -110,7 +112,8 @@ fn wish_for_position(
                 Phase::Queued { since } => Some(since),
                 _ => None,
             };
-            let from = queued_since.unwrap_or(position.entered_at);
+            let asked_at = queued_since.unwrap_or(position.entered_at);
+            let from = position.due_at.map_or(asked_at, |due_at| due_at.max(asked_at));
             wishes.locks.push(WishedLock {
                 name: position.lock.clone().unwrap_or_default(),
                 step: path.to_owned(),

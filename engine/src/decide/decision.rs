@@ -20,7 +20,8 @@ pub(super) fn decide(
     decision: Decision,
 ) -> Result<Vec<NewEvent>, Refused> {
     let (step, approval) = waiting(state).ok_or(Refused::NotPaused)?;
-    let approver = decision.approver.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+    let named = decision.approver.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let approver = named.unwrap_or(UNKNOWN).to_owned();
     if decision.approved && approval.approvers.contains(&approver) {
         return Err(Refused::SameApprover(approver));
     }

@@ -8,6 +8,7 @@ use super::result::{Outstanding, fail_or_retry};
 use super::{Refused, Situation};
 use crate::event::NewEvent;
 use crate::state::{Phase, Position, State};
+use crate::wish::wishes;
 
 pub(super) fn granted(
     situation: &Situation<'_>,
@@ -52,6 +53,12 @@ pub(super) fn timed_out(
     name: &str,
 ) -> Result<Vec<NewEvent>, Refused> {
     let position = waiting(state, step, name)?;
+    // Two sweeps may find the same wait; after the first one a new wait has begun.
+    let locks = wishes(situation.template, state).locks;
+    let wait_until = locks.iter().find(|lock| lock.step == step).and_then(|lock| lock.wait_until);
+    if wait_until.is_none_or(|until| situation.now < until) {
+        return Err(Refused::NotWaitingForLock);
+    }
     let error = AgentError {
         code: "lock_timeout".to_owned(),
         message: format!("lock '{name}' was not free in time"),

@@ -180,6 +180,11 @@ impl Loss {
             }
             Self::TimedOut => ("timeout", "the attempt ran longer than allowed", true),
             Self::QueueTimedOut => ("queue_timeout", "no worker took the command in time", true),
+            Self::TooLarge => (
+                "command_too_large",
+                "the step's payload and the context are too large for one message; pass references instead of contents",
+                false,
+            ),
         };
         Report {
             outcome: Err(AgentError {

@@ -42,6 +42,8 @@ enum OutstandingWork<'t> {
     Message(&'t Step, &'t NotificationStep),
     /// Tells people about an approval, or delivers a lifecycle notification.
     Delivery,
+    /// Waits for its lock, and is decided without anybody once it has it.
+    Unattended(&'t Step),
 }
 
 impl<'t> Outstanding<'t> {
@@ -62,7 +64,8 @@ impl<'t> Outstanding<'t> {
 
     /// The own work of a step, whether or not its attempt was dispatched.
     pub(super) fn own(situation: &Situation<'t>, step: &str, attempt: u32) -> Self {
-        let work = work(situation, step).unwrap_or(OutstandingWork::Delivery);
+        let unattended = situation.template.step(step).map(OutstandingWork::Unattended);
+        let work = work(situation, step).or(unattended).unwrap_or(OutstandingWork::Delivery);
         let agent = match &work {
             OutstandingWork::Agent(_, call) => call.agent.clone(),
             _ => AgentName::notify(),
@@ -86,7 +89,8 @@ impl<'t> Outstanding<'t> {
             OutstandingWork::Agent(step, _)
             | OutstandingWork::Gate(step, _)
             | OutstandingWork::Risk(step, _)
-            | OutstandingWork::Message(step, _) => &step.id,
+            | OutstandingWork::Message(step, _)
+            | OutstandingWork::Unattended(step) => &step.id,
             OutstandingWork::Delivery => &self.path,
         }
     }
@@ -154,7 +158,7 @@ fn succeed(
             gate_answered(situation, state, outstanding, step, gate, answer)
         }
         OutstandingWork::Risk(step, approval) => {
-            vec![ask_or_pass(situation.template, state, step, approval, answer)]
+            ask_or_pass(situation.template, state, step, approval, answer)
         }
         OutstandingWork::Message(step, message) => {
             message_settled(situation, state, step, message, "delivered", None)
@@ -162,6 +166,7 @@ fn succeed(
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "delivered", None)]
         }
+        OutstandingWork::Unattended(_) => Vec::new(),
     }
 }
 
@@ -277,7 +282,7 @@ fn routed(
             return fail_or_retry(situation, state, outstanding, &error);
         }
     };
-    let result = merge(result, &answer, &routed.key);
+    let result = merge(result, &answer, &routed);
     let scope = RunScope::new(state).answered(&step.id, &result);
     let next = route::to(template, &scope, Some(routed.target));
     let failure_reason = diversion(template, &next, || {
@@ -300,14 +305,18 @@ fn routed(
 }
 
 /// The key the route was chosen by comes from the gate, whatever the agent called so; of the rest,
-/// only what the agent did not say.
+/// only what the agent did not say. A word is kept as it was compared: conditions of later steps read
+/// it, and must not see another answer than the gate did.
 fn merge(
     mut result: Map<String, Value>,
     answer: &Map<String, Value>,
-    routing_key: &str,
+    routed: &route::Routed<'_>,
 ) -> Map<String, Value> {
     for (key, value) in answer {
-        if key == routing_key || !result.contains_key(key) {
+        if *key == routed.key {
+            let word = value.is_string().then(|| json!(routed.decision));
+            result.insert(key.clone(), word.unwrap_or_else(|| value.clone()));
+        } else if !result.contains_key(key) {
             result.insert(key.clone(), value.clone());
         }
     }
@@ -360,7 +369,8 @@ pub(super) fn fail_or_retry(
                 ("reasoning".to_owned(), json!(format!("risk unknown: {}", fail.error))),
             ]);
             let asked = ask_or_pass(situation.template, state, step, approval, assessment);
-            vec![NewEvent::of(&step.id, EventBody::FailStep(fail)), asked]
+            let failed = NewEvent::of(&step.id, EventBody::FailStep(fail));
+            std::iter::once(failed).chain(asked).collect()
         }
         OutstandingWork::Message(step, message) => {
             message_settled(situation, state, step, message, "failed", Some(fail.error))
@@ -368,7 +378,7 @@ pub(super) fn fail_or_retry(
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "failed", Some(fail.error))]
         }
-        OutstandingWork::Agent(..) | OutstandingWork::Gate(..) => {
+        OutstandingWork::Agent(..) | OutstandingWork::Gate(..) | OutstandingWork::Unattended(_) => {
             fail.is_final = true;
             fail.next = next_after_failure(situation, state, step, &fail);
             vec![NewEvent::of(step, EventBody::FailStep(fail))]

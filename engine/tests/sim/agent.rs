@@ -82,9 +82,8 @@ fn gate(rng: &mut Rng, template: &Template, step: &str) -> Map<String, Value> {
 
 fn risk(rng: &mut Rng) -> Map<String, Value> {
     let level = *rng.pick(&["low", "low", "LOW ", "medium", "high", "critical", "banana", ""]);
-    let role =
-        rng.pick(&[json!("none"), json!(null), json!("tech_lead"), json!("chief"), json!(7)]);
-    let mut fields = Map::from_iter([("approver_role".to_owned(), role.clone())]);
+    let roles = [json!("none"), json!(null), json!("tech_lead"), json!("chief"), json!(7)];
+    let mut fields = Map::from_iter([("approver_role".to_owned(), rng.pick(&roles).clone())]);
     if rng.chance(0.9) {
         fields.insert("risk_level".to_owned(), json!(level));
     }

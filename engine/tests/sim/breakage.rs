@@ -21,11 +21,12 @@ pub(crate) enum Breakage {
     LockReleasedAtPause,
     /// Every claim is granted.
     ClaimGrantedToAnybody,
+    /// A worker begins on a grant whose lease is over by the time it arrives.
+    StaleGrantTaken,
 }
 
 impl Breakage {
-    #[expect(dead_code, reason = "the test needs the list, the example does not")]
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::NoFence,
         Self::NoRedispatch,
         Self::NoLeaseExpiry,
@@ -33,6 +34,7 @@ impl Breakage {
         Self::RedispatchSlow,
         Self::LockReleasedAtPause,
         Self::ClaimGrantedToAnybody,
+        Self::StaleGrantTaken,
     ];
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use sluice_engine::attempt::{AttemptRow, Loss, Verdict};
 use sluice_engine::{State, replay, wishes};
+use sluice_proto::event::EventBody;
 
 use super::database::Key;
 use super::gates::Asked;
@@ -18,6 +19,9 @@ use super::world::World;
 const MAX_EVENTS: u64 = 2_500;
 /// Dispatches of one attempt, besides those that stream incidents explain.
 const MAX_DISPATCHES: u32 = 8;
+
+/// Run, path and visit.
+type Place = (usize, Rc<str>, u32);
 
 /// What the checks remember; nothing of it is known to the world.
 #[derive(Default)]
@@ -32,11 +36,11 @@ pub(crate) struct Checker {
     /// Attempts that ended as interrupted, and their visits.
     interrupted: HashSet<Key>,
     /// Answers of agents and models by path and visit.
-    given: HashMap<(usize, Rc<str>, u32), Vec<Map<String, Value>>>,
+    given: HashMap<Place, Vec<Map<String, Value>>>,
     /// What each run has asked people last.
     pub(super) asked: HashMap<usize, Asked>,
     /// Last fencing number of each lock.
-    pub(super) fencing: BTreeMap<String, u64>,
+    fencing: BTreeMap<String, u64>,
 }
 
 impl Checker {
@@ -99,10 +103,9 @@ impl World<'_> {
             }
             return;
         }
-        let marked_in = read.published.map(|published| published.stream_created_micros);
-        if let Some(created) = self.stream.holds(key, read.dispatch)
-            && marked_in.is_none_or(|marked_in| marked_in == created)
-        {
+        // A copy that nobody marked is not known to the row, and no promise is made about it.
+        let published = read.published;
+        if published.is_some_and(|published| self.stream.holds(key, read.dispatch, published)) {
             self.checker.fail(format!("{key} is dispatched again although it can be delivered"));
         }
     }
@@ -132,6 +135,7 @@ impl World<'_> {
                     .fail(format!("{key} is made although it has ended or was interrupted"));
             }
         }
+        self.check_fencing(working);
         for (run, working_run) in &working.runs {
             self.check_events(*run, &working_run.events);
             if !working_run.events.is_empty() {
@@ -163,7 +167,8 @@ impl World<'_> {
     /// Before the rows are gone: a result counts only for whoever holds the attempt.
     pub(crate) fn check_fences(&mut self, working: &Working) {
         for Settled { named, row, by, .. } in &working.settled {
-            let (Some((fence, worker)), Some(stored)) = (by, self.database.attempts.get(row)) else {
+            let (Some((fence, worker)), Some(stored)) = (by, self.database.attempts.get(row))
+            else {
                 continue;
             };
             let row = &stored.row;
@@ -174,6 +179,28 @@ impl World<'_> {
                     "{worker} commits {named} under fence {fence}, in force is {in_force} of {holder:?}"
                 ));
             }
+        }
+    }
+
+    /// A lock may change hands several times in one transaction, so the numbers of all runs count.
+    fn check_fencing(&mut self, working: &Working) {
+        let events = working.runs.values().flat_map(|run| &run.events);
+        let mut acquired: Vec<(&str, u64)> = events
+            .filter_map(|event| match &event.body {
+                EventBody::AcquireLock(lock) => {
+                    Some((lock.resource_lock.as_str(), lock.fencing_number))
+                }
+                _ => None,
+            })
+            .collect();
+        acquired.sort_unstable();
+        for (name, number) in acquired {
+            let last = self.checker.fencing.entry(name.to_owned()).or_default();
+            if number <= *last {
+                let what = format!("lock '{name}' has fencing number {number} after {last}");
+                return self.checker.fail(what);
+            }
+            *last = number;
         }
     }
 

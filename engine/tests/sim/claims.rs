@@ -1,6 +1,7 @@
 //! Claims and heartbeats: one row, one transaction.
 
 use sluice_proto::message::Refusal;
+use sluice_proto::timestamp::Timestamp;
 
 use super::breakage;
 use super::worker::{Answer, Letter};
@@ -28,12 +29,12 @@ impl World<'_> {
         };
         let moved = moved.map(|row| {
             stored.row = row;
-            stored.row.fence
+            (stored.row.fence, stored.row.lease_until.unwrap_or(now))
         });
         self.answer_letter(letter, moved);
     }
 
-    fn answer_letter(&mut self, letter: &Letter, moved: Result<u64, Refusal>) {
+    fn answer_letter(&mut self, letter: &Letter, moved: Result<(u64, Timestamp), Refusal>) {
         let Letter { key, fence, worker, is_claim, reply_to } = letter;
         self.note(|| {
             let what = if *is_claim { "claims" } else { "keeps" };
@@ -43,10 +44,8 @@ impl World<'_> {
             self.counts.refuse(refusal);
         }
         if *is_claim {
-            self.reply(
-                *reply_to,
-                moved.map_or_else(Answer::Refused, |fence| Answer::Granted { fence }),
-            );
+            let granted = |(fence, lease_until)| Answer::Granted { fence, lease_until };
+            self.reply(*reply_to, moved.map_or_else(Answer::Refused, granted));
         }
     }
 }

@@ -39,7 +39,6 @@ pub(crate) struct StoredAttempt {
 }
 
 pub(crate) struct RunRow {
-    pub(crate) template: usize,
     pub(crate) state: Rc<State>,
     pub(crate) events: Vec<Event>,
     /// A fold of the events, kept next to the live state to be compared with it.

@@ -23,6 +23,8 @@ pub(crate) struct Weather {
     pub(crate) publish_unanswered: f64,
     /// The worker dies at this very point.
     pub(crate) crash_at_work: f64,
+    /// A process stops for a while at this very point, in the middle of what it does.
+    pub(crate) fall_asleep: f64,
     /// A state is taken from the cache without a look at the row.
     pub(crate) stale: f64,
     /// Shares of incidents, in the order of [`World::incident`].
@@ -41,8 +43,9 @@ impl Weather {
             crash_in_dispatch: some(0.1),
             publish_unanswered: some(0.2),
             crash_at_work: some(0.05),
+            fall_asleep: some(0.03),
             stale: some(0.8),
-            incidents: std::array::from_fn(|_| some(0.3)),
+            incidents: std::array::from_fn(|_| some(0.5)),
         }
     }
 }
@@ -63,19 +66,9 @@ impl World<'_> {
         let worker = self.rng.below(self.workers.len());
         match which {
             0 => self.crash_coordinator(coordinator),
-            1 => {
-                let until = self.now + self.rng.between(500, 60_000);
-                self.note(|| format!("coordinator {coordinator} stops until {until}"));
-                self.counts.count("coordinator pauses");
-                self.coordinators[coordinator].process.stopped_until = until;
-            }
+            1 => self.stop_coordinator(coordinator),
             2 => self.crash_worker(worker),
-            3 => {
-                let until = self.now + self.rng.between(500, 120_000);
-                self.note(|| format!("worker {worker} stops until {until}"));
-                self.counts.count("worker pauses");
-                self.workers[worker].process.stopped_until = until;
-            }
+            3 => self.stop_worker(worker),
             4 => self.lose_stream(),
             5 => {
                 self.note(|| "the stream loses messages".to_owned());
@@ -88,6 +81,34 @@ impl World<'_> {
                 self.stream.forget_seen();
             }
             _ => self.stream.repeat_some(self.now, &mut self.rng),
+        }
+    }
+
+    fn stop_coordinator(&mut self, who: usize) {
+        let until = self.now + self.rng.between(500, 60_000);
+        self.note(|| format!("coordinator {who} stops until {until}"));
+        self.counts.count("coordinator pauses");
+        self.coordinators[who].process.stopped_until = until;
+    }
+
+    fn stop_worker(&mut self, who: usize) {
+        let until = self.now + self.rng.between(500, 120_000);
+        self.note(|| format!("worker {who} stops until {until}"));
+        self.counts.count("worker pauses");
+        self.workers[who].process.stopped_until = until;
+    }
+
+    /// Between a read and a write of a coordinator.
+    pub(crate) fn coordinator_may_sleep(&mut self, who: usize) {
+        if self.rng.chance(self.weather.fall_asleep) {
+            self.stop_coordinator(who);
+        }
+    }
+
+    /// Between a question and its answer, or between an answer and what follows.
+    pub(crate) fn worker_may_sleep(&mut self, who: usize) {
+        if self.rng.chance(self.weather.fall_asleep) {
+            self.stop_worker(who);
         }
     }
 

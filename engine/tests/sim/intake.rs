@@ -41,11 +41,8 @@ pub(crate) enum Work {
         worker: Rc<str>,
         report: Rc<Report>,
     },
-    Lost {
-        key: Key,
-        fence: u64,
-        loss: Loss,
-    },
+    /// With the row in which the loss was seen.
+    Lost { key: Key, row: Rc<AttemptRow>, loss: Loss },
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +70,27 @@ pub(crate) struct Settled {
     pub(crate) loss: Option<Loss>,
 }
 
+/// What a row must still be when it is deleted.
+#[derive(Clone)]
+pub(crate) enum Guard {
+    /// Anything: the run has moved on.
+    None,
+    /// A result counts under its fence; a heartbeat in between changes nothing.
+    Fence(u64),
+    /// A loss counts only if no claim and no heartbeat came in between.
+    Row(Rc<AttemptRow>),
+}
+
+impl Guard {
+    fn holds(&self, row: Option<&AttemptRow>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Fence(fence) => row.is_some_and(|row| row.fence == *fence),
+            Self::Row(read) => row == Some(&**read),
+        }
+    }
+}
+
 /// Everything that a batch is about to write.
 #[derive(Default)]
 pub(crate) struct Working {
@@ -80,8 +98,7 @@ pub(crate) struct Working {
     verdicts: Vec<Result<(), Refusal>>,
     pub(crate) runs: BTreeMap<usize, WorkingRun>,
     pub(crate) created: BTreeMap<Key, StoredAttempt>,
-    /// With the fence they must still have.
-    pub(crate) deleted: Vec<(Key, Option<u64>)>,
+    pub(crate) deleted: Vec<(Key, Guard)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) lock_ops: Vec<LockOp>,
     opened: Vec<(String, usize)>,
@@ -113,7 +130,7 @@ impl World<'_> {
         let mut working = Working::default();
         for item in &items {
             let verdict = self.apply(who, &mut working, item);
-            if let Err(refusal) = verdict {
+            if let (Err(refusal), Work::Result { .. } | Work::Lost { .. }) = (verdict, &item.work) {
                 self.counts.refuse(refusal);
             }
             working.verdicts.push(verdict);
@@ -122,6 +139,7 @@ impl World<'_> {
         self.coordinators[who].batch = Some(working);
         let delay = self.rng.between(1, 60);
         self.coordinator_after(delay, who, Duty::Commit);
+        self.coordinator_may_sleep(who);
     }
 
     /// Takes a run into the batch, from the cache without a look at the row when the seed says so.
@@ -160,14 +178,15 @@ impl World<'_> {
                     report: Report::clone(report),
                 };
                 self.load(who, working, run);
-                let done = self.advance(working, run, input, Some((&row, read_fence)));
+                let guard = Guard::Fence(read_fence);
+                let done = self.advance(working, run, input, Some((&row, guard)));
                 done.map_err(|_| Refusal::NotOutstanding)?;
                 let by = Some((*fence, Rc::clone(worker)));
                 working.settled.push(Settled { named: key.clone(), row, by, loss: None });
                 Ok(())
             }
-            Work::Lost { key, fence, loss } => {
-                let same = |stored: &&StoredAttempt| stored.row.fence == *fence;
+            Work::Lost { key, row, loss } => {
+                let same = |stored: &&StoredAttempt| stored.row == **row;
                 self.database.attempts.get(key).filter(same).ok_or(Refusal::StaleFence)?;
                 let input = Input::Lost {
                     path: key.path.to_string(),
@@ -176,7 +195,8 @@ impl World<'_> {
                     loss: *loss,
                 };
                 self.load(who, working, run);
-                let done = self.advance(working, run, input, Some((key, *fence)));
+                let guard = Guard::Row(Rc::clone(row));
+                let done = self.advance(working, run, input, Some((key, guard)));
                 done.map_err(|_| Refusal::NotOutstanding)?;
                 let row = key.clone();
                 working.settled.push(Settled {
@@ -214,7 +234,7 @@ impl World<'_> {
         working: &mut Working,
         run: usize,
         input: Input,
-        settled: Option<(&Key, u64)>,
+        settled: Option<(&Key, Guard)>,
     ) -> Result<(), Refused> {
         let Some(working_run) = working.runs.get_mut(&run) else { return Ok(()) };
         let situation = Situation {
@@ -231,7 +251,7 @@ impl World<'_> {
         }
         working_run.state = Rc::new(state);
         for effect in effects {
-            self.note_effect(working, run, effect, settled);
+            self.note_effect(working, run, effect, settled.as_ref());
         }
         Ok(())
     }
@@ -241,7 +261,7 @@ impl World<'_> {
         working: &mut Working,
         run: usize,
         effect: Effect,
-        settled: Option<(&Key, u64)>,
+        settled: Option<&(&Key, Guard)>,
     ) {
         match effect {
             Effect::CreateAttempt(draft) => {
@@ -257,8 +277,9 @@ impl World<'_> {
                 let path = Rc::from(wish.path.as_str());
                 let key = Key { run, path, visit: wish.visit, attempt: wish.attempt };
                 if working.created.remove(&key).is_none() {
-                    let fence = settled.filter(|(settled, _)| **settled == key);
-                    working.deleted.push((key, fence.map(|(_, fence)| fence)));
+                    let guard = settled.filter(|(settled, _)| **settled == key);
+                    let guard = guard.map_or(Guard::None, |(_, guard)| guard.clone());
+                    working.deleted.push((key, guard));
                 }
             }
             Effect::RequestLock(wish) => working.lock_ops.push(LockOp::Request { run, wish }),
@@ -338,11 +359,9 @@ impl World<'_> {
     fn is_outdated(&self, working: &Working) -> bool {
         let moved =
             working.runs.iter().any(|(run, read)| self.database.sequence(*run) != read.read_at);
-        let fenced = working.deleted.iter().filter_map(|(key, fence)| Some((key, (*fence)?)));
-        let mut gone = fenced.filter(|(key, fence)| {
-            self.database.attempts.get(*key).is_none_or(|stored| stored.row.fence != *fence)
-        });
-        moved || gone.next().is_some()
+        let row = |key| self.database.attempts.get(key).map(|stored| &stored.row);
+        let guarded = working.deleted.iter().all(|(key, guard)| guard.holds(row(key)));
+        moved || !guarded
     }
 
     fn write(&mut self, working: &mut Working) {
@@ -351,7 +370,6 @@ impl World<'_> {
                 continue;
             }
             let row = self.database.runs.entry(*run).or_insert_with(|| RunRow {
-                template: self.runs[run],
                 state: Rc::clone(&working_run.state),
                 events: Vec::new(),
                 replayed: State::new(workflow_id(*run)),

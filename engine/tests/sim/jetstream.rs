@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use sluice_engine::attempt::Lane;
+use sluice_engine::attempt::{Lane, Published};
 use sluice_proto::message::CommandKind;
 
 use super::database::Key;
@@ -134,12 +134,13 @@ impl JetStream {
         }
     }
 
-    /// Whether a message of this dispatch can still be delivered.
-    pub(crate) fn holds(&self, key: &Key, dispatch: u32) -> Option<i64> {
+    /// Whether the message that was stored there can still be delivered.
+    pub(crate) fn holds(&self, key: &Key, dispatch: u32, published: Published) -> bool {
         let same =
             |stored: &Stored| stored.message.key == *key && stored.message.dispatch == dispatch;
-        let held = self.exists && self.messages.values().any(same);
-        held.then_some(self.created)
+        self.exists
+            && self.created == published.stream_created_micros
+            && self.messages.get(&published.sequence).is_some_and(same)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -38,19 +38,18 @@ pub(crate) use scenery::Scenery;
 use world::World;
 
 /// Runs one seed; on a violation runs it again with its trace.
-pub(crate) fn run_seed(
+fn run_seed(
     scenery: &Scenery,
     seed: u64,
     breakage: Option<Breakage>,
 ) -> Result<Counts, Box<Violation>> {
-    World::new(scenery, seed, breakage, false).run().or_else(|plain| {
+    World::new(scenery, seed, breakage, false).run().map_err(|plain| {
         let traced = World::new(scenery, seed, breakage, true).run();
-        Err(traced.err().unwrap_or(plain))
+        traced.err().unwrap_or(plain)
     })
 }
 
 /// Runs one seed and hands back all that happened in it.
-#[expect(dead_code, reason = "the test needs only the verdict, the example both")]
 pub(crate) fn trace_seed(
     scenery: &Scenery,
     seed: u64,
@@ -58,11 +57,19 @@ pub(crate) fn trace_seed(
     World::new(scenery, seed, None, true).run_traced()
 }
 
+/// The first seed that shows a break, if one does.
+pub(crate) fn first_violation(
+    scenery: &Scenery,
+    mut seeds: Range<u64>,
+    breakage: Breakage,
+) -> Option<Box<Violation>> {
+    seeds.find_map(|seed| run_seed(scenery, seed, Some(breakage)).err())
+}
+
 /// Runs many seeds on every core. The violation of the lowest seed that was reached wins.
 pub(crate) fn run_seeds(
     seeds: Range<u64>,
     threads: usize,
-    breakage: Option<Breakage>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Counts, Box<Violation>> {
     let scenery = &Scenery::load();
@@ -79,7 +86,7 @@ pub(crate) fn run_seeds(
                     if seed >= seeds.end {
                         break;
                     }
-                    match run_seed(scenery, seed, breakage) {
+                    match run_seed(scenery, seed, None) {
                         Ok(one) => counts.add(&one),
                         Err(found) => {
                             violation = Some(found);

@@ -1,6 +1,7 @@
 //! Rows first, JetStream then, the consequence last; anything may happen in between.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use sluice_engine::Input;
 use sluice_engine::attempt::{AttemptRow, Verdict};
@@ -36,6 +37,7 @@ impl World<'_> {
         if !found.is_empty() {
             let delay = self.rng.between(1, 50);
             self.coordinator_after(delay, who, Duty::Look(found));
+            self.coordinator_may_sleep(who);
         }
     }
 
@@ -70,6 +72,7 @@ impl World<'_> {
         if !found.is_empty() {
             let delay = self.rng.between(0, 30);
             self.coordinator_after(delay, who, Duty::Act(found));
+            self.coordinator_may_sleep(who);
         }
     }
 
@@ -87,7 +90,8 @@ impl World<'_> {
                 }
                 Verdict::Redispatch(row) => {
                     let Some(stored) = self.database.attempts.get_mut(&key) else { continue };
-                    if (stored.row.fence, stored.row.dispatch) != (read.fence, read.dispatch) {
+                    let watched = |row: &AttemptRow| (row.fence, row.dispatch, row.lease_until);
+                    if watched(&stored.row) != watched(&read) {
                         continue;
                     }
                     stored.row = row;
@@ -99,7 +103,7 @@ impl World<'_> {
                 }
                 Verdict::GiveUp(loss) => {
                     self.note(|| format!("coordinator {who} gives {key} up: {loss:?}"));
-                    let work = Work::Lost { key: key.clone(), fence: read.fence, loss };
+                    let work = Work::Lost { key: key.clone(), row: Rc::new(read), loss };
                     let item = Item { run: key.run, work, reply_to: ReplyTo::Nobody };
                     self.coordinators[who].inbox.push_back(item);
                 }

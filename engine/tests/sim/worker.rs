@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use sluice_engine::Report;
 use sluice_proto::message::Refusal;
+use sluice_proto::timestamp::Timestamp;
 
 use super::agent;
+use super::breakage::Breakage;
 use super::database::Key;
 use super::intake::{Item, ReplyTo, Work};
 use super::jetstream::{ACK_WAIT_MS, Message, Receipt};
@@ -65,7 +67,7 @@ pub(crate) struct Letter {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    Granted { fence: u64 },
+    Granted { fence: u64, lease_until: Timestamp },
     Recorded,
     Refused(Refusal),
 }
@@ -147,6 +149,7 @@ impl World<'_> {
             JobStep::Heartbeat => self.keep(who, id),
             JobStep::Finish { in_time } => self.finish(who, id, in_time),
         }
+        self.worker_may_sleep(who);
     }
 
     /// The agent starts: from here on the world is touched.
@@ -232,12 +235,17 @@ impl World<'_> {
     }
 
     pub(crate) fn answered(&mut self, who: usize, id: u64, answer: Answer) {
+        let now = self.moment();
+        let careful = self.breakage != Some(Breakage::StaleGrantTaken);
         let Some(job) = self.workers[who].jobs.get_mut(&id) else { return };
         if self.rng.chance(self.weather.crash_at_work) {
             return self.crash_worker(who);
         }
         match (&job.stage, answer) {
-            (Stage::Claiming, Answer::Granted { fence }) => {
+            // A grant that was under way for longer than its lease is none: by now the attempt may have
+            // ended as interrupted. The next claim tells.
+            (Stage::Claiming, Answer::Granted { lease_until, .. }) if now >= lease_until && careful => {}
+            (Stage::Claiming, Answer::Granted { fence, .. }) => {
                 job.fence = fence;
                 self.begin(who, id);
             }

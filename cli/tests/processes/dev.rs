@@ -1,0 +1,38 @@
+//! `sluice dev` in a process group of its own.
+
+use std::path::Path;
+
+use sqlx::PgPool;
+
+use super::process::Process;
+use super::site::{Api, pool};
+
+pub(crate) struct Dev {
+    pub(crate) process: Process,
+    pub(crate) api: Api,
+}
+
+impl Dev {
+    /// Started, and not yet ready.
+    pub(crate) fn begin(folder: &Path, data: &str) -> Process {
+        let args = ["dev", "--data", data, "--templates", "templates", "--agents", "agents.yaml"];
+        let free = ["--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
+        let env = [("SLUICE_LEASE", "2s".to_owned())];
+        Process::sluice(folder, &format!("{data}.log"), &[&args[..], &free[..]].concat(), &env)
+    }
+
+    /// Ready when this returns.
+    pub(crate) async fn start(folder: &Path, data: &str) -> Self {
+        let mut process = Self::begin(folder, data);
+        let said = process.says("  API ").await;
+        process.says("Ctrl-C stops").await;
+        Self { process, api: Api::at(said.split_whitespace().nth(1).unwrap()) }
+    }
+
+    /// Its database, as the owner, from the file that it writes for other tools.
+    pub(crate) async fn pool(folder: &Path, data: &str) -> PgPool {
+        let text = std::fs::read_to_string(folder.join(data).join("connection.env")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("export SLUICE_DATABASE_OWNER_URL='"));
+        pool(line.unwrap().trim_end_matches('\'')).await
+    }
+}

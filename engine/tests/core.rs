@@ -1,0 +1,29 @@
+//! The engine through its door: small templates, one input after the other, what is recorded and what
+//! is wished for.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "core/approvals.rs"]
+mod approvals;
+#[path = "core/attempt.rs"]
+mod attempt;
+#[path = "core/endings.rs"]
+mod endings;
+#[path = "core/events.rs"]
+mod events;
+#[path = "core/gates.rs"]
+mod gates;
+#[path = "core/locks.rs"]
+mod locks;
+#[path = "core/loops.rs"]
+mod loops;
+#[path = "core/properties.rs"]
+mod properties;
+#[path = "core/refusals.rs"]
+mod refusals;
+#[path = "core/retries.rs"]
+mod retries;
+#[path = "core/run.rs"]
+mod run;
+#[path = "core/views.rs"]
+mod views;
