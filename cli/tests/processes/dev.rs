@@ -32,7 +32,8 @@ impl Dev {
     /// Its database, as the owner, from the file that it writes for other tools.
     pub(crate) async fn pool(folder: &Path, data: &str) -> PgPool {
         let text = std::fs::read_to_string(folder.join(data).join("connection.env")).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("export SLUICE_DATABASE_OWNER_URL='"));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("export SLUICE_DATABASE_OWNER_URL='"));
         pool(line.unwrap().trim_end_matches('\'')).await
     }
 }

@@ -113,10 +113,8 @@ fn two_data_folders_live_side_by_side() {
     run(async {
         let agents = Agents::start(|_| Answer::ok(0)).await;
         let folder = folder("beside", &agents).await;
-        let (left, right) = futures::join!(
-            Dev::start(folder.path(), "left"),
-            Dev::start(folder.path(), "right"),
-        );
+        let (left, right) =
+            futures::join!(Dev::start(folder.path(), "left"), Dev::start(folder.path(), "right"),);
         for dev in [&left, &right] {
             dev.api.begin("two", "same-id").await;
         }

@@ -1,6 +1,10 @@
 //! The binary as processes that are killed, stopped, frozen, and left without their servers.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and shows its numbers when asked")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and shows its numbers when asked"
+)]
 
 mod agents;
 mod dev;

@@ -38,7 +38,10 @@ fn python_agent(site: &Site) -> Process {
     let python = named_by("SLUICE_TEST_PYTHON", "a python3 that has nats-py");
     site.folder.write("agent.py", SCRIPT);
     let mut command = tied_to_us(&python);
-    command.arg("-u").arg(site.folder.path().join("agent.py")).env("SLUICE_NATS_URL", &site.nats_url);
+    command
+        .arg("-u")
+        .arg(site.folder.path().join("agent.py"))
+        .env("SLUICE_NATS_URL", &site.nats_url);
     Process::spawn(command, &site.folder.path().join("python.log"))
 }
 
@@ -60,7 +63,11 @@ fn nats_and_python_are_enough() {
                 "context": {{"topic": "Tides", "seconds": {seconds}}}}}"#
         );
         nats(&site, &["pub", "sluice.command.v1.workflow.execute", &start]);
-        assert_eq!(site.api.get("/workflow/status/by-nats").await.unwrap().0, 503, "no coordinator yet");
+        assert_eq!(
+            site.api.get("/workflow/status/by-nats").await.unwrap().0,
+            503,
+            "no coordinator yet"
+        );
 
         let _coordinator = site.coordinator("coordinator").await;
         wait_until_taken(&site).await;
@@ -75,7 +82,8 @@ fn nats_and_python_are_enough() {
         assert_eq!(serde_json::from_str::<Value>(&answered).unwrap(), rest);
         let pool = site.pool().await;
         record::assert_whole(&pool).await;
-        let attempts = "select count(*) from workflow_events where action in ('complete_step', 'fail_step')";
+        let attempts =
+            "select count(*) from workflow_events where action in ('complete_step', 'fail_step')";
         assert_eq!(record::count(&pool, attempts).await, 1, "one attempt was enough");
     });
 }

@@ -90,7 +90,9 @@ impl Fragile {
                 futures::future::join_all([
                     Box::pin(async { ("execute", api.post("/workflow/execute", &execute).await) })
                         as futures::future::BoxFuture<'_, _>,
-                    Box::pin(async { ("resume", api.post("/workflow/resume/run-0", &resume).await) }),
+                    Box::pin(async {
+                        ("resume", api.post("/workflow/resume/run-0", &resume).await)
+                    }),
                     Box::pin(async { ("status", api.get("/workflow/status/run-0").await) }),
                     Box::pin(async { ("list", api.get("/workflows").await) }),
                     Box::pin(async { ("health", api.get("/health").await) }),
@@ -117,7 +119,8 @@ impl Fragile {
         }
         println!("all done {:?} after the server was back", started.elapsed());
         record::assert_whole(&self.pool).await;
-        let completed = record::count(&self.pool, "select count(*) from runs where status = 'completed'").await;
+        let completed =
+            record::count(&self.pool, "select count(*) from runs where status = 'completed'").await;
         let runs = record::count(&self.pool, "select count(*) from runs").await;
         assert_eq!(completed, runs, "some run did not complete");
         assert!(usize::try_from(runs).unwrap() >= RUNS);

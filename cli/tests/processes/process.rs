@@ -20,12 +20,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// `sluice` with these arguments in an otherwise empty environment.
-    pub(crate) fn sluice(
-        folder: &Path,
-        log: &str,
-        args: &[&str],
-        env: &[(&str, String)],
-    ) -> Self {
+    pub(crate) fn sluice(folder: &Path, log: &str, args: &[&str], env: &[(&str, String)]) -> Self {
         let mut command = tied_to_us(env!("CARGO_BIN_EXE_sluice"));
         command.args(args).current_dir(folder).env_clear();
         for name in ["PATH", "HOME", "SLUICE_CACHE_DIR", "SLUICE_NATS_SERVER", "SLUICE_PG_BIN"] {

@@ -90,7 +90,8 @@ fn dev_survives_sigkill() {
         let started = Instant::now();
         let agents = agents(seed).await;
         let folder = folder(&agents);
-        let (mut rng, mut kills, taken) = (fastrand::Rng::with_seed(seed), Kills::default(), Taken::default());
+        let (mut rng, mut kills, taken) =
+            (fastrand::Rng::with_seed(seed), Kills::default(), Taken::default());
         for round in 0..rounds {
             one_round(&folder, round, &agents, &mut rng, &mut kills, &taken).await;
         }
@@ -210,7 +211,8 @@ async fn until_all_ended(pool: &PgPool, api: &Api) {
 }
 
 async fn assert_nothing_lost(pool: &PgPool, taken: &Taken) {
-    let rows: Vec<(String,)> = sqlx::query_as("select workflow_id from runs").fetch_all(pool).await.unwrap();
+    let rows: Vec<(String,)> =
+        sqlx::query_as("select workflow_id from runs").fetch_all(pool).await.unwrap();
     let known: BTreeSet<String> = rows.into_iter().map(|(id,)| id).collect();
     let lost: Vec<String> = taken.lock().unwrap().difference(&known).cloned().collect();
     assert!(lost.is_empty(), "taken and then forgotten: {lost:?}");
@@ -227,7 +229,8 @@ async fn assert_calls(pool: &PgPool, agents: &Agents) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let invented: Vec<&String> = rows.iter().map(|(key,)| key).filter(|key| !called.contains(*key)).collect();
+    let invented: Vec<&String> =
+        rows.iter().map(|(key,)| key).filter(|key| !called.contains(*key)).collect();
     assert!(invented.is_empty(), "completed without a call: {invented:?}");
 }
 
@@ -238,7 +241,9 @@ async fn summary(pool: &PgPool, agents: &Agents) -> String {
     .fetch_all(pool)
     .await
     .unwrap();
-    let retries = record::count(pool, "select count(*) from workflow_events where action = 'retry_step'").await;
+    let retries =
+        record::count(pool, "select count(*) from workflow_events where action = 'retry_step'")
+            .await;
     let calls = agents.calls();
     let distinct: BTreeSet<&str> = calls.iter().map(|call| call.key.as_str()).collect();
     format!("{rows:?}, {} calls under {} keys, {retries} retries", calls.len(), distinct.len())

@@ -35,7 +35,8 @@ fn every_role_says_that_nats_is_missing() {
         site.nats_url = format!("nats://user:hush@127.0.0.1:{port}");
         site.agents("agents: {}\n");
         site.template("none", "");
-        let roles = ["coordinator", "worker", "gateway"].map(|role| gives_up(site.start(role, &[role])));
+        let roles =
+            ["coordinator", "worker", "gateway"].map(|role| gives_up(site.start(role, &[role])));
         for (code, said) in futures::future::join_all(roles).await {
             assert_eq!(code, Some(3), "{said}");
             for part in [format!("127.0.0.1:{port}"), "SLUICE_NATS_URL".to_owned()] {
@@ -72,11 +73,15 @@ fn a_taken_port_is_named_with_the_flag_that_changes_it() {
         for flag in ["--gateway-addr", "--state-addr"] {
             let other = if flag == "--state-addr" { "--gateway-addr" } else { "--state-addr" };
             let args = ["dev", "--data", "data", flag, &addr, other, "127.0.0.1:0"];
-            let (code, said) = gives_up(Process::sluice(folder.path(), "dev.log", &args, &[])).await;
+            let (code, said) =
+                gives_up(Process::sluice(folder.path(), "dev.log", &args, &[])).await;
             assert_eq!(code, Some(1), "{said}");
             assert!(said.contains(&addr) && said.contains(flag) && !said.contains(other), "{said}");
         }
-        assert!(!folder.path().join("data").exists(), "something was made before the port was looked at");
+        assert!(
+            !folder.path().join("data").exists(),
+            "something was made before the port was looked at"
+        );
     });
 }
 
@@ -87,7 +92,15 @@ fn a_data_folder_in_use_is_not_touched() {
         folder.write("templates/none.workflow.yaml", "");
         folder.write("agents.yaml", "agents: {}\n");
         let dev = Dev::start(folder.path(), "data").await;
-        let args = ["dev", "--data", "data", "--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
+        let args = [
+            "dev",
+            "--data",
+            "data",
+            "--gateway-addr",
+            "127.0.0.1:0",
+            "--state-addr",
+            "127.0.0.1:0",
+        ];
         let (code, said) = gives_up(Process::sluice(folder.path(), "second.log", &args, &[])).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("in use"), "{said}");

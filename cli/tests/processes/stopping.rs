@@ -20,7 +20,11 @@ steps:
 "#;
 
 /// A coordinator, a gateway and a worker, and a run whose only step has begun.
-async fn with_a_step_under_way(name: &str, agents: &Agents, grace: &str) -> (Site, [Process; 2], Process) {
+async fn with_a_step_under_way(
+    name: &str,
+    agents: &Agents,
+    grace: &str,
+) -> (Site, [Process; 2], Process) {
     let mut site = Site::shared(name).await;
     site.template("one", ONE_STEP);
     site.agents(&agents.yaml(&[("reader", "effects: false")]));
@@ -49,7 +53,9 @@ fn a_worker_finishes_what_it_holds() {
 #[test]
 fn a_worker_hands_back_what_it_cannot_finish() {
     run(async {
-        let agents = Agents::start(|call| Answer::ok(if call.key == "run/only/1" { 60_000 } else { 0 })).await;
+        let agents =
+            Agents::start(|call| Answer::ok(if call.key == "run/only/1" { 60_000 } else { 0 }))
+                .await;
         let (site, _others, worker) = with_a_step_under_way("hand-back", &agents, "1").await;
         let (started, mut second) = (Instant::now(), site.worker("second", 4).await);
         assert_eq!(worker.stopped_by(Signal::TERM).await, Some(0));

@@ -22,7 +22,9 @@ pub(super) fn decide(
     let (step, approval) = waiting(state).ok_or(Refused::NotPaused)?;
     let named = decision.approver.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let approver = named.unwrap_or(UNKNOWN).to_owned();
-    if decision.approved && approval.approvers.contains(&approver) {
+    // Spelt with other capitals it is the same person: two must be two.
+    let same = |other: &String| other.to_lowercase() == approver.to_lowercase();
+    if decision.approved && approval.approvers.iter().any(same) {
         return Err(Refused::SameApprover(approver));
     }
     let recorded = if decision.approved {

@@ -59,7 +59,11 @@ fn what_nobody_could_assess_is_high() {
 fn who_decides() {
     check(LLM, json!({"risk_level": "medium"}), "medium tech_lead");
     check(LLM, json!({"risk_level": "critical"}), "critical devops_engineer");
-    check(LLM, json!({"risk_level": "high", "approver_role": "Security Team"}), "high security_team");
+    check(
+        LLM,
+        json!({"risk_level": "high", "approver_role": "Security Team"}),
+        "high security_team",
+    );
     // A role that nobody has is no role, and no reason to pass alone either.
     check(MAY_PASS, json!({"risk_level": "low", "approver_role": "chief"}), "low tech_lead");
     check(MAY_PASS, json!({"risk_level": "low", "approver_role": 7}), "low tech_lead");
@@ -73,7 +77,10 @@ fn an_approval_without_a_person_is_recorded_as_one() {
     let data = run.data("approve_gate");
     assert_eq!((&data["approver"], &data["approver_role"]), (&json!("system"), &json!("auto")));
     let data = run.data("complete_step");
-    assert_eq!((&data["decision"], &data["decided_by"]), (&json!("auto_approved"), &json!("system")));
+    assert_eq!(
+        (&data["decision"], &data["decided_by"]),
+        (&json!("auto_approved"), &json!("system"))
+    );
     assert_eq!(run.output("approve")["reasoning"], "tiny");
     assert!(run.state.approvals.is_empty());
 }
@@ -114,10 +121,16 @@ fn the_assessment_of_an_earlier_gate() {
 ";
     let mut run = Run::start(text);
     run.ok("review", json!({"risk_level": "low"}));
-    run.ok("review.gate", json!({"decision": "proceed", "risk_level": "critical", "approver_role": "cto"}));
+    run.ok(
+        "review.gate",
+        json!({"decision": "proceed", "risk_level": "critical", "approver_role": "cto"}),
+    );
     // The gate's answer counts, not what the agent said of itself.
     let pending = pending_approval(&run.state).unwrap();
-    assert_eq!((pending.risk_level.as_str(), pending.approver_role.as_deref()), ("critical", Some("cto")));
+    assert_eq!(
+        (pending.risk_level.as_str(), pending.approver_role.as_deref()),
+        ("critical", Some("cto"))
+    );
 }
 
 const TWO: &str = ", risk_assessment: {type: override, risk_level: critical, requires_multiple_approvals: true, approval_count: 2}";
@@ -128,6 +141,7 @@ fn two_are_two_different_people() {
     assert_eq!(run.approve("ada"), ["approve_gate approve"]);
     assert_eq!(run.decide(true, Some("ada")), Err(Refused::SameApprover("ada".to_owned())));
     assert_eq!(run.decide(true, Some(" ada ")), Err(Refused::SameApprover("ada".to_owned())));
+    assert_eq!(run.decide(true, Some("ADA")), Err(Refused::SameApprover("ADA".to_owned())));
     assert_eq!(run.state.status, Status::Paused);
     assert_eq!(pending_approval(&run.state).unwrap().received, 1);
     assert_eq!(run.approve("bob"), ["approve_gate approve", "resume_workflow approve"]);
@@ -230,7 +244,10 @@ fn changes_are_asked_of_the_step_whose_gate_diverted() {
     assert_eq!(run.state.status, Status::Paused);
     let data = run.data("pause_workflow");
     assert_eq!(data["reason"], "changes_requested");
-    assert_eq!(data["details"], json!({"notes": 2, "decision": "revise", "required_changes": ["more"]}));
+    assert_eq!(
+        data["details"],
+        json!({"notes": 2, "decision": "revise", "required_changes": ["more"]})
+    );
     assert_eq!(pending_approval(&run.state).unwrap().step_id, "review");
     run.approve("ada");
     assert_eq!(run.state.status, Status::Running);

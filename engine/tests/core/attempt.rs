@@ -52,7 +52,10 @@ fn a_claim_takes_the_fence() {
     assert_eq!((claimed.fence, claimed.claimed, claimed.lease_until), (2, true, Some(at(10_005))));
     // The reply was lost: the same worker asks again and keeps what it has, for longer.
     let again = claimed.claim(1, "w1", at(9_000)).unwrap();
-    assert_eq!((again.fence, again.lease_until, again.leased_at), (2, Some(at(19_000)), Some(at(5))));
+    assert_eq!(
+        (again.fence, again.lease_until, again.leased_at),
+        (2, Some(at(19_000)), Some(at(5)))
+    );
     assert_eq!(claimed.claim(1, "w2", at(6)), Err(Refusal::HeldByAnother));
     assert_eq!(claimed.claim(2, "w1", at(6)), Err(Refusal::HeldByAnother));
     assert_eq!(claimable().claim(2, "w1", at(6)), Err(Refusal::StaleFence));

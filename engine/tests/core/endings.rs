@@ -43,7 +43,10 @@ notifications: [{trigger: workflow_complete, channels: [log]}]
     run.ok("a", json!({}));
     let path = "workflow_complete.notify.0";
     assert_eq!(run.draft(path).payload["data"]["status"], "completed");
-    assert_eq!(run.fail(path, Some(true)), [format!("fail_step {path}"), format!("retry_step {path}")]);
+    assert_eq!(
+        run.fail(path, Some(true)),
+        [format!("fail_step {path}"), format!("retry_step {path}")]
+    );
     assert_eq!(run.exhaust(path), 2);
     assert_eq!(run.data("notify")["status"], "failed");
     assert_eq!((run.state.status, run.outstanding().len()), (Status::Completed, 0));
@@ -152,9 +155,12 @@ fn a_message_that_cannot_be_delivered_changes_nothing() {
         "steps: [{id: tell, type: notification, channels: [slack], template: x, priority: urgent, payload: {n: 1}, on_complete: workflow_complete}]\n",
     );
     let payload = run.draft("tell").payload;
-    assert_eq!(payload, json!({
-        "trigger": "tell", "channels": ["slack"], "template": "x", "priority": "urgent", "data": {"n": 1},
-    }));
+    assert_eq!(
+        payload,
+        json!({
+            "trigger": "tell", "channels": ["slack"], "template": "x", "priority": "urgent", "data": {"n": 1},
+        })
+    );
     assert_eq!(run.exhaust("tell"), 3);
     assert_eq!(run.ending().0, Status::Completed);
     assert_eq!(run.output("tell"), &json!({"status": "failed", "error": "it went wrong"}));

@@ -112,7 +112,10 @@ fn a_rule_whose_answer_leads_nowhere_fails_the_step() {
 fn what_gate_and_agent_leave_together() {
     let mut run = gated(ROUTES);
     run.ok("review.gate", json!({"decision": "proceed", "score": 100, "concerns": ["a"]}));
-    assert_eq!(run.output("review"), &json!({"score": 1, "decision": "proceed", "concerns": ["a"]}));
+    assert_eq!(
+        run.output("review"),
+        &json!({"score": 1, "decision": "proceed", "concerns": ["a"]})
+    );
     assert_eq!(run.state.answers["review"]["score"], 100);
 }
 
@@ -156,7 +159,8 @@ fn a_check_that_cannot_be_made_does_not_hold() {
 
 #[test]
 fn a_branch_of_its_own() {
-    for (number, next) in [(json!(3), "good:1:1"), (json!(2), "bad:1:1"), (json!(null), "bad:1:1")] {
+    for (number, next) in [(json!(3), "good:1:1"), (json!(2), "bad:1:1"), (json!(null), "bad:1:1")]
+    {
         let run = Run::start_with(
             "steps:
   - {id: branch, type: conditional, condition: context.n >= 3, on_true: good, on_false: bad}

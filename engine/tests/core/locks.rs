@@ -51,22 +51,34 @@ fn kept_over_the_approval_and_handed_on() {
     assert_eq!((run.outstanding(), held(&run)), (vec!["apply:1:1"], vec!["infra:prod"]));
     // On leaving the chain, before the next step works.
     assert_eq!(run.ok("apply", json!({})), ["complete_step apply", "release_lock plan"]);
-    assert_eq!(run.effects[0], Effect::DropAttempt(sluice_engine::WishedAttempt { path: "apply".to_owned(), ..drop_of(&run) }));
+    assert_eq!(
+        run.effects[0],
+        Effect::DropAttempt(sluice_engine::WishedAttempt {
+            path: "apply".to_owned(),
+            ..drop_of(&run)
+        })
+    );
     assert!(run.effects.contains(&Effect::ReleaseLock("infra:prod".to_owned())));
     assert!(held(&run).is_empty());
 }
 
 fn drop_of(run: &Run) -> sluice_engine::WishedAttempt {
-    run.effects.iter().find_map(|effect| match effect {
-        Effect::DropAttempt(wish) => Some(wish.clone()),
-        _ => None,
-    }).unwrap()
+    run.effects
+        .iter()
+        .find_map(|effect| match effect {
+            Effect::DropAttempt(wish) => Some(wish.clone()),
+            _ => None,
+        })
+        .unwrap()
 }
 
 #[test]
 fn released_when_the_answer_is_no() {
     let mut run = planned();
-    assert_eq!(run.reject("ada"), ["reject_gate approve", "resume_workflow approve", "release_lock plan"]);
+    assert_eq!(
+        run.reject("ada"),
+        ["reject_gate approve", "resume_workflow approve", "release_lock plan"]
+    );
     assert_eq!(run.outstanding(), ["told:1:1"]);
 }
 
@@ -77,7 +89,10 @@ fn kept_for_the_rollback_step_that_follows() {
     run.fail("apply", None);
     assert_eq!((run.outstanding(), held(&run)), (vec!["undo:1:1"], vec!["infra:prod"]));
     let events = run.ok("undo", json!({}));
-    assert_eq!(events, ["complete_step undo", "rollback_step apply", "release_lock plan", "complete_workflow"]);
+    assert_eq!(
+        events,
+        ["complete_step undo", "rollback_step apply", "release_lock plan", "complete_workflow"]
+    );
     assert_eq!(run.ending().0, Status::RolledBack);
 }
 
@@ -95,7 +110,10 @@ fn kept_over_a_loop_and_a_retry() {
     run.ok("a", json!({"again": true}));
     assert_eq!((run.outstanding(), held(&run)), (vec!["a:2:1"], vec!["x"]));
     let events = run.ok("a", json!({"again": false}));
-    assert_eq!(events, ["complete_step a", "complete_step b", "release_lock a", "complete_workflow"]);
+    assert_eq!(
+        events,
+        ["complete_step a", "complete_step b", "release_lock a", "complete_workflow"]
+    );
 }
 
 #[test]
@@ -169,7 +187,10 @@ fn a_wait_may_have_an_end() {
     assert_eq!(run.data("fail_step")["error_type"], "lock_timeout");
     // The run keeps its place; the second wait begins after the pause.
     assert_eq!(run.outstanding(), ["lock x for a"]);
-    assert_eq!(sluice_engine::status_response(&run.template, &run.state).waiting_for_lock.as_deref(), Some("x"));
+    assert_eq!(
+        sluice_engine::status_response(&run.template, &run.state).waiting_for_lock.as_deref(),
+        Some("x")
+    );
     assert_eq!(time_out(run.later(31_000)), Err(Refused::NotWaitingForLock));
     assert_eq!(time_out(run.later(1_000)).unwrap(), ["fail_step a"]);
     assert_eq!(run.outstanding(), ["late:1:1"]);

@@ -66,7 +66,9 @@ error_handling: [{{step: write, on_error: {on_error}}}]
 "
         ));
         for _ in 0..200 {
-            let Some(first) = run.outstanding().first().map(|name| (*name).to_owned()) else { break };
+            let Some(first) = run.outstanding().first().map(|name| (*name).to_owned()) else {
+                break;
+            };
             let path = first.split(':').next().unwrap();
             run.ok(path, json!({"decision": "revise"}));
         }
@@ -77,7 +79,12 @@ error_handling: [{{step: write, on_error: {on_error}}}]
 #[test]
 fn no_run_enters_more_than_a_hundred_steps() {
     let steps: String = (0..30)
-        .map(|n| format!("  - {{id: s{n}, type: agent_call, agent: reader, on_success: s{}}}\n", (n + 1) % 30))
+        .map(|n| {
+            format!(
+                "  - {{id: s{n}, type: agent_call, agent: reader, on_success: s{}}}\n",
+                (n + 1) % 30
+            )
+        })
         .collect();
     let mut run = Run::start(&format!("steps:\n{steps}"));
     let mut done = 0;

@@ -29,7 +29,9 @@ notifications: [{trigger: workflow_complete, channels: [log]}]
 fn results_of_attempts_that_are_not_outstanding() {
     let mut run = Run::start(GATED);
     let refused = Refused::NotOutstanding;
-    for (path, visit, attempt) in [("a", 1, 2), ("a", 2, 1), ("b", 1, 1), ("a.gate", 1, 1), ("c", 1, 1), ("", 1, 1)] {
+    for (path, visit, attempt) in
+        [("a", 1, 2), ("a", 2, 1), ("b", 1, 1), ("a.gate", 1, 1), ("c", 1, 1), ("", 1, 1)]
+    {
         check(&mut run, result(path, visit, attempt), &refused);
     }
     run.fail("a", Some(true));
@@ -60,6 +62,7 @@ fn a_run_that_has_not_started_waits_for_nothing() {
     let mut run = Run::new(GATED);
     check(&mut run, result("a", 1, 1), &Refused::NotOutstanding);
     check(&mut run, Input::Decision(sluice_engine::Decision::default()), &Refused::NotPaused);
-    let grant = Input::LockGranted { step: "a".to_owned(), name: "x".to_owned(), fencing_number: 1 };
+    let grant =
+        Input::LockGranted { step: "a".to_owned(), name: "x".to_owned(), fencing_number: 1 };
     check(&mut run, grant, &Refused::NotWaitingForLock);
 }

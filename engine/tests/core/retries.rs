@@ -16,7 +16,9 @@ fn one_step(agent: &str, more: &str) -> Run {
 
 #[test]
 fn delays_double_and_jitter_moves_only_the_start() {
-    for (jitter, starts_ms) in [(0.0, [2_000, 4_000, 8_000]), (1.0, [2_500, 5_000, 10_000]), (-1.0, [1_500, 3_000, 6_000])] {
+    for (jitter, starts_ms) in
+        [(0.0, [2_000, 4_000, 8_000]), (1.0, [2_500, 5_000, 10_000]), (-1.0, [1_500, 3_000, 6_000])]
+    {
         let mut run = one_step("reader", "");
         run.jitter = jitter;
         for (n, (start_ms, nominal)) in starts_ms.into_iter().zip([2.0, 4.0, 8.0]).enumerate() {
@@ -52,8 +54,17 @@ fn attempts_of_a_step() {
         ("reader", recovery("max_retries: 1"), 2),
         ("reader", recovery("enabled: false, max_retries: 4"), 1),
         ("reader", recovery("step_overrides: {work: {max_retries: 2}}"), 3),
-        ("reader", handling("max_retries: 1") + &recovery("step_overrides: {work: {max_retries: 2}}"), 2),
-        ("reader", handling("recovery_tier: TIER_2") + &recovery("step_overrides: {work: {max_tier: TIER_0}}"), 1),
+        (
+            "reader",
+            handling("max_retries: 1") + &recovery("step_overrides: {work: {max_retries: 2}}"),
+            2,
+        ),
+        (
+            "reader",
+            handling("recovery_tier: TIER_2")
+                + &recovery("step_overrides: {work: {max_tier: TIER_0}}"),
+            1,
+        ),
     ];
     for (agent, more, attempts) in cases {
         let mut run = one_step(agent, &more);

@@ -47,11 +47,8 @@ pub(crate) fn agents() -> AgentCatalogue {
     let agent = |name: &str, effects, idempotent| {
         (AgentName::parse(name).unwrap(), AgentTraits { effects, idempotent, timeout_ms: 60_000 })
     };
-    let agents = [
-        agent("reader", false, true),
-        agent("writer", true, false),
-        agent("keyed", true, true),
-    ];
+    let agents =
+        [agent("reader", false, true), agent("writer", true, false), agent("keyed", true, true)];
     AgentCatalogue::new(BTreeMap::from(agents))
 }
 
@@ -131,7 +128,9 @@ impl Run {
             let (is_new, what) = match effect {
                 Effect::CreateAttempt(draft) => (true, attempt_name(&draft.wish)),
                 Effect::DropAttempt(wish) => (false, attempt_name(wish)),
-                Effect::RequestLock(wish) => (true, format!("lock {} for {}", wish.name, wish.step)),
+                Effect::RequestLock(wish) => {
+                    (true, format!("lock {} for {}", wish.name, wish.step))
+                }
                 Effect::WithdrawLockRequest(wish) => {
                     (false, format!("lock {} for {}", wish.name, wish.step))
                 }
@@ -139,13 +138,17 @@ impl Run {
                 Effect::OpenApproval(id) => (true, id.clone()),
                 Effect::CloseApproval(id) => (false, id.clone()),
             };
-            let fits =
-                if is_new { self.outstanding.insert(what.clone()) } else { self.outstanding.remove(&what) };
+            let fits = if is_new {
+                self.outstanding.insert(what.clone())
+            } else {
+                self.outstanding.remove(&what)
+            };
             assert!(fits, "{what} is asked for twice, or dropped without being there");
         }
         // A granted lock leaves the queue by its grant.
         let locks = &self.state.locks;
-        self.outstanding.retain(|what| !locks.keys().any(|name| what.starts_with(&format!("lock {name} for"))));
+        self.outstanding
+            .retain(|what| !locks.keys().any(|name| what.starts_with(&format!("lock {name} for"))));
     }
 
     /// The outstanding attempt at a path.
@@ -203,7 +206,11 @@ impl Run {
         self.input(Input::Lost { path, visit, attempt, loss }).unwrap()
     }
 
-    pub(crate) fn decide(&mut self, approved: bool, who: Option<&str>) -> Result<Vec<String>, Refused> {
+    pub(crate) fn decide(
+        &mut self,
+        approved: bool,
+        who: Option<&str>,
+    ) -> Result<Vec<String>, Refused> {
         self.input(Input::Decision(Decision {
             approved,
             approver: who.map(str::to_owned),
@@ -234,7 +241,9 @@ impl Run {
     /// Delivers every message that is outstanding.
     pub(crate) fn deliver_messages(&mut self) {
         let is_message = |wish: &WishedAttempt| wish.agent == AgentName::notify();
-        while let Some(wish) = wishes(&self.template, &self.state).attempts.into_iter().find(is_message) {
+        while let Some(wish) =
+            wishes(&self.template, &self.state).attempts.into_iter().find(is_message)
+        {
             self.ok(&wish.path, json!({}));
         }
     }

@@ -135,8 +135,8 @@ impl World<'_> {
             level.trim().to_lowercase() == "low" && nobody
         };
         let by_rules = complete.result.get("decided_by") == Some(&Value::from("rules"));
-        let assessed = by_rules
-            || self.checker.answers(run, &format!("{step}.risk")).iter().any(low);
+        let assessed =
+            by_rules || self.checker.answers(run, &format!("{step}.risk")).iter().any(low);
         let permitted = approval.on_auto_approved.is_some() && approval.required_approvals == 1;
         permitted && assessed
     }

@@ -42,7 +42,11 @@ pub(crate) enum Work {
         report: Rc<Report>,
     },
     /// With the row in which the loss was seen.
-    Lost { key: Key, row: Rc<AttemptRow>, loss: Loss },
+    Lost {
+        key: Key,
+        row: Rc<AttemptRow>,
+        loss: Loss,
+    },
 }
 
 #[derive(Clone, Copy)]

@@ -52,6 +52,13 @@ impl Counts {
         *self.refusals.entry(format!("{reason:?}")).or_default() += 1;
     }
 
+    /// For agents that must not be called twice; none when there were none.
+    #[expect(clippy::cast_precision_loss, reason = "compared with 1")]
+    pub(crate) fn executions_per_claim(&self) -> Option<f64> {
+        let ratio = self.ratios.get(&Care::ClaimedOnce)?;
+        Some(ratio.executions as f64 / ratio.attempts as f64)
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;
         for (care, ratio) in &other.ratios {

@@ -244,7 +244,8 @@ impl World<'_> {
         match (&job.stage, answer) {
             // A grant that was under way for longer than its lease is none: by now the attempt may have
             // ended as interrupted. The next claim tells.
-            (Stage::Claiming, Answer::Granted { lease_until, .. }) if now >= lease_until && careful => {}
+            (Stage::Claiming, Answer::Granted { lease_until, .. })
+                if now >= lease_until && careful => {}
             (Stage::Claiming, Answer::Granted { fence, .. }) => {
                 job.fence = fence;
                 self.begin(who, id);

@@ -1,0 +1,1 @@
+"""A small shop: what it sells, and what a basket costs."""
