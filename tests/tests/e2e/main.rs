@@ -5,5 +5,6 @@
 mod bad_input;
 mod dialect;
 mod first_run;
+mod liveness;
 mod protocol;
 mod record;
