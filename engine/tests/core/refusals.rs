@@ -66,3 +66,20 @@ fn a_run_that_has_not_started_waits_for_nothing() {
         Input::LockGranted { step: "a".to_owned(), name: "x".to_owned(), fencing_number: 1 };
     check(&mut run, grant, &Refused::NotWaitingForLock);
 }
+
+#[test]
+fn nothing_revives_a_run_that_has_ended() {
+    let mut run = Run::start(GATED);
+    run.ok("a", json!({}));
+    run.ok("a.gate", json!({"decision": "done"}));
+    let events = run.events.clone();
+    run.ok("b", json!({}));
+    let ended = run.state.clone();
+    // Whatever stands in the record after the end, as in one that was tampered with.
+    for event in events {
+        let mut state = ended.clone();
+        sluice_engine::apply(&mut state, event.step_id.as_deref(), &event.body, run.now);
+        assert_eq!(state.status, ended.status, "{event:?}");
+        assert_eq!((state.outputs, state.active), (ended.outputs.clone(), ended.active.clone()));
+    }
+}

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
-use sluice_engine::attempt::{AttemptRow, Loss, Verdict};
-use sluice_engine::{State, replay, wishes};
+use sluice_engine::attempt::{AttemptRow, Loss, MAX_LOST_DISPATCHES, Verdict};
+use sluice_engine::template::StepKind;
+use sluice_engine::{MAX_STEPS_PER_RUN, State, replay, wishes};
 use sluice_proto::event::EventBody;
 
 use super::database::Key;
@@ -35,6 +36,8 @@ pub(crate) struct Checker {
     committed: HashSet<Key>,
     /// Attempts that ended as interrupted, and their visits.
     interrupted: HashSet<Key>,
+    /// How often an attempt was published again because its lease was over.
+    lost: BTreeMap<Key, u32>,
     /// Answers of agents and models by path and visit.
     given: HashMap<Place, Vec<Map<String, Value>>>,
     /// What each run has asked people last.
@@ -110,9 +113,14 @@ impl World<'_> {
         }
     }
 
-    pub(crate) fn check_dispatches(&mut self, key: &Key, dispatch: u32) {
-        if dispatch > MAX_DISPATCHES + 4 * self.checker.stream_incidents {
-            self.checker.fail(format!("{key} is dispatched {dispatch} times"));
+    /// Nothing goes on for ever: neither under workers that vanish nor for any other reason.
+    pub(crate) fn check_dispatches(&mut self, key: &Key, read: &AttemptRow) {
+        let lost = self.checker.lost.entry(key.clone()).or_default();
+        *lost += u32::from(read.lease_until.is_some());
+        let too_often = *lost >= MAX_LOST_DISPATCHES;
+        if too_often || read.dispatch >= MAX_DISPATCHES + 4 * self.checker.stream_incidents {
+            let what = format!("{key} is dispatched again after {read:?}");
+            self.checker.fail(what);
         }
     }
 
@@ -217,6 +225,7 @@ impl World<'_> {
             self.checker.fail(format!("run-{run}: gaps, or too many events: {}", state.sequence));
         }
         self.check_wishes(run, &state);
+        self.check_visits(run, &state);
         self.check_locks(run, &state);
     }
 
@@ -248,6 +257,36 @@ impl World<'_> {
         }
     }
 
+    /// Loops have a budget; the visit that is over it ends, and its handling may come by once.
+    fn check_visits(&mut self, run: usize, state: &State) {
+        let budget = self.scenery.templates[self.runs[&run]].loop_budget();
+        let most = state.steps.values().map(|step| step.visits).max().unwrap_or(0);
+        if most > budget + 3 || state.steps_entered > MAX_STEPS_PER_RUN + 1 {
+            self.checker.fail(format!("run-{run} goes round {most} times, budget {budget}"));
+        }
+    }
+
+    /// Plan, approval and apply are one critical section, and nobody holds one lock and waits for
+    /// another.
+    fn check_chain(&mut self, run: usize, state: &State, owns: bool) {
+        let template = &self.scenery.templates[self.runs[&run]];
+        let lock_of =
+            |id: &str| template.step(id)?.resource_lock.as_ref().map(|lock| lock.source());
+        let broken = state.active.iter().any(|(id, position)| {
+            let Some(StepKind::Approval(approval)) = template.step(id).map(|step| &step.kind)
+            else {
+                return false;
+            };
+            let before = position.from.as_deref().and_then(lock_of);
+            let after = approval.on_approved.as_ref().and_then(|target| lock_of(target.name()));
+            before.is_some() && before == after && position.lock.is_none() && !owns
+        });
+        let greedy = owns && state.active.values().any(|position| !state.has_lock(position));
+        if broken || greedy {
+            self.checker.fail(format!("run-{run} holds {:?} at {:?}", state.locks, state.active));
+        }
+    }
+
     fn check_locks(&mut self, run: usize, state: &State) {
         let owned = self.database.locks.iter().filter(|(_, lock)| lock.owner == Some(run));
         let owned: Vec<(&String, u64)> = owned.map(|(n, lock)| (n, lock.fencing_number)).collect();
@@ -260,6 +299,7 @@ impl World<'_> {
         if state.status.is_terminal() && !owned.is_empty() {
             return self.checker.fail(format!("run-{run} has ended and still owns {owned:?}"));
         }
+        let owns = !owned.is_empty();
         // Nobody works under a lock that the run does not own.
         for (key, _) in self.database.attempts_of(run) {
             let lock = state.active.get(key.step()).and_then(|position| position.lock.as_ref());
@@ -268,6 +308,7 @@ impl World<'_> {
                 return self.checker.fail(format!("{key} is worked on without {lock:?}"));
             }
         }
+        self.check_chain(run, state, owns);
     }
 
     /// Everything has ended: nothing may be left behind.

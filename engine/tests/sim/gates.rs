@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use sluice_engine::template::{AgentCall, Approval, Gate, LlmGate, StepKind, Target};
+use sluice_engine::template::{AgentCall, Approval, Gate, LlmGate, StepKind, Target, answer_text};
 use sluice_proto::event::{CompleteStep, Event, EventBody, PauseWorkflow, ResumeWorkflow};
 
 use super::world::World;
@@ -113,7 +113,10 @@ impl World<'_> {
         let by_rules = complete.decided_by.as_deref() == Some("rules") && !gate.rules.is_empty();
         let by_model = complete.decided_by.as_deref() == Some("model")
             && self.checker.was_given(run, &format!("{step}.gate"), answer);
-        (by_rules || by_model) && leads_to(gate.routes.get(decision), next)
+        let says = |value: &Value| answer_text(value).is_some_and(|word| word == *decision);
+        (by_rules || by_model)
+            && answer.values().any(says)
+            && leads_to(gate.routes.get(decision), next)
     }
 
     /// An approval that no person gave.

@@ -98,7 +98,7 @@ impl World<'_> {
                     let stored = stored.clone();
                     self.counts.count("redispatches");
                     self.note(|| format!("coordinator {who} redispatches {key}, was {read:?}"));
-                    self.check_dispatches(&key, stored.row.dispatch);
+                    self.check_dispatches(&key, &read);
                     publish.insert(key, stored);
                 }
                 Verdict::GiveUp(loss) => {
