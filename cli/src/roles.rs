@@ -1,6 +1,7 @@
 //! Starting the roles from the configuration. Everything about the other crates' settings is here.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_bus::{Bus, BusConfig};
 use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
@@ -138,5 +139,8 @@ pub(crate) async fn gateway(config: &Config, bus: Bus) -> Result<Gateway, CliErr
 pub(crate) fn instance(role: &str) -> String {
     let host = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
     let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    format!("{role}-{}-{}", host.trim(), std::process::id())
+    // A container keeps its host name and its process id over a restart, and a claim of the former
+    // process must not count as one of this.
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{role}-{}-{}-{started:x}", host.trim(), std::process::id())
 }

@@ -15,7 +15,7 @@ use super::item::{Item, Request, Work};
 use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
 use crate::coordinator::{Shared, now};
-use crate::store::attempts::{self, AttemptKey, StoredAttempt};
+use crate::store::attempts::{self, AttemptKey, StoredAttempt, Unchanged};
 use crate::store::runs::RunRow;
 use crate::store::{StoreError, approvals, events, requests, runs, templates};
 
@@ -129,7 +129,7 @@ fn apply(
                 attempt: id.attempt,
                 report: report.clone(),
             };
-            (input, Some((key, *fence)))
+            (input, Some((key, Unchanged::Fence(*fence))))
         }
         Work::Lost { id, row, loss } => {
             let key = AttemptKey::from(id);
@@ -143,7 +143,7 @@ fn apply(
                 attempt: id.attempt,
                 loss: *loss,
             };
-            (input, Some((key, row.fence)))
+            (input, Some((key, Unchanged::Lease(row.fence, row.lease_until))))
         }
         Work::Start { template, context, .. } => {
             if working.runs.contains_key(item.workflow_id.as_str()) {
@@ -168,7 +168,7 @@ fn apply(
             (Input::LockTimedOut { step: step.clone(), name: name.clone() }, None)
         }
     };
-    let settled = settled.as_ref().map(|(key, fence)| (key, *fence));
+    let settled = settled.as_ref().map(|(key, unchanged)| (key, *unchanged));
     match working.advance(shared, &item.workflow_id, input, settled, moment)? {
         Ok(()) => Ok(Verdict::Recorded),
         Err(refused) => Ok(Verdict::from(refused)),
@@ -240,8 +240,11 @@ async fn write(
         insert_new_runs(transaction, working, &new_runs).await?;
     }
     events::insert(transaction, &working.events).await?;
-    let (fenced, unfenced): (Vec<_>, Vec<_>) =
-        working.deleted.iter().cloned().partition(|(_, fence)| fence.is_some());
+    let (fenced, unfenced): (Vec<_>, Vec<_>) = working
+        .deleted
+        .iter()
+        .cloned()
+        .partition(|(_, unchanged)| *unchanged != Unchanged::Anything);
     if !fenced.is_empty() && attempts::delete(transaction, &fenced).await? != fenced.len() as u64 {
         return Err(StoreError::Conflict);
     }

@@ -21,7 +21,7 @@ use crate::dispatcher::{self, Dispatch};
 use crate::loader::LoadedRun;
 use crate::store::StoreError;
 use crate::store::approvals::ApprovalRow;
-use crate::store::attempts::{AttemptKey, StoredAttempt};
+use crate::store::attempts::{AttemptKey, StoredAttempt, Unchanged};
 use crate::store::events::EventRow;
 use crate::store::runs::RunRow;
 
@@ -44,8 +44,8 @@ pub(super) struct Working {
     pub(super) events: Vec<EventRow>,
     pub(super) feed: Vec<(String, Bytes)>,
     pub(super) created: HashMap<AttemptKey, (StoredAttempt, AttemptDraft)>,
-    /// Deleted attempts, with the fence they must still have.
-    pub(super) deleted: Vec<(AttemptKey, Option<u64>)>,
+    /// Deleted attempts, with what must still be so.
+    pub(super) deleted: Vec<(AttemptKey, Unchanged)>,
     pub(super) opened: Vec<ApprovalRow>,
     pub(super) closed: Vec<(String, String)>,
     pub(super) lock_ops: Vec<LockOp>,
@@ -91,14 +91,14 @@ impl Working {
         self.runs.insert(id.to_string(), run);
     }
 
-    /// Advances a run by one input. `settled` names the attempt that the input settles, with its
-    /// fence, so that the deletion checks it.
+    /// Advances a run by one input. `settled` names the attempt that the input settles, with what the
+    /// deletion must find unchanged.
     pub(super) fn advance(
         &mut self,
         shared: &Shared,
         id: &WorkflowId,
         input: Input,
-        settled: Option<(&AttemptKey, u64)>,
+        settled: Option<(&AttemptKey, Unchanged)>,
         moment: Moment,
     ) -> Result<Result<(), Refused>, StoreError> {
         let Some(run) = self.runs.get(id.as_str()) else { return Ok(Err(Refused::NotOutstanding)) };
@@ -170,7 +170,7 @@ impl Working {
         shared: &Shared,
         id: &WorkflowId,
         effect: Effect,
-        settled: Option<(&AttemptKey, u64)>,
+        settled: Option<(&AttemptKey, Unchanged)>,
         moment: Moment,
     ) {
         match effect {
@@ -188,9 +188,9 @@ impl Working {
                 });
                 // An attempt that this very batch made was never written.
                 if self.created.remove(&key).is_none() {
-                    let fence =
-                        settled.filter(|(settled, _)| **settled == key).map(|(_, fence)| fence);
-                    self.deleted.push((key, fence));
+                    let own = settled.filter(|(settled, _)| **settled == key);
+                    let unchanged = own.map_or(Unchanged::Anything, |(_, unchanged)| unchanged);
+                    self.deleted.push((key, unchanged));
                 }
             }
             Effect::RequestLock(wish) => {

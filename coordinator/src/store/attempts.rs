@@ -109,21 +109,48 @@ pub(crate) async fn find_for_update(
     bind_keys!(query, keys).fetch_all(connection).await?.iter().map(read).collect()
 }
 
-/// Deletes settled attempts whose fence is still the one that was read; how many were.
-/// A fence of none deletes whatever the fence is.
+/// What must still be so for a settled attempt to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unchanged {
+    /// Nothing: it goes whatever became of it.
+    Anything,
+    /// Its fence: a result came under it.
+    Fence(u64),
+    /// Its fence and its lease: it was given up, and a heartbeat since would mean that it is not lost.
+    Lease(u64, Option<Timestamp>),
+}
+
+impl Unchanged {
+    fn fence(self) -> Option<i64> {
+        match self {
+            Self::Anything => None,
+            Self::Fence(fence) | Self::Lease(fence, _) => Some(bigint(fence)),
+        }
+    }
+}
+
+/// Deletes settled attempts that are unchanged; how many were.
 pub(crate) async fn delete(
     connection: &mut PgConnection,
-    rows: &[(AttemptKey, Option<u64>)],
+    rows: &[(AttemptKey, Unchanged)],
 ) -> Result<u64, StoreError> {
     let keys: Vec<AttemptKey> = rows.iter().map(|(key, _)| key.clone()).collect();
     let query = sqlx::query(
         "delete from attempts a
-          using unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bigint[]) as k (w, s, v, n, fence)
+          using unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::boolean[],
+                       $7::timestamptz[]) as k (w, s, v, n, fence, check_lease, lease_until)
           where a.workflow_id = k.w and a.step_path = k.s and a.visit = k.v and a.attempt = k.n
-            and (k.fence is null or a.fence = k.fence)",
+            and (k.fence is null or a.fence = k.fence)
+            and (not k.check_lease or a.lease_until is not distinct from k.lease_until)",
     );
+    let lease = |unchanged: &Unchanged| match unchanged {
+        Unchanged::Lease(_, lease_until) => lease_until.map(Moment::from),
+        _ => None,
+    };
     let done = bind_keys!(query, &keys)
-        .bind(column(rows, |(_, fence)| fence.map(bigint)))
+        .bind(column(rows, |(_, unchanged)| unchanged.fence()))
+        .bind(column(rows, |(_, unchanged)| matches!(unchanged, Unchanged::Lease(..))))
+        .bind(column(rows, |(_, unchanged)| lease(unchanged)))
         .execute(connection)
         .await?;
     Ok(done.rows_affected())

@@ -13,7 +13,7 @@ use super::{Leases, SweepError};
 use crate::coordinator::{Shared, now};
 use crate::dispatcher;
 use crate::intake::{Item, ReplyTo, Work};
-use crate::store::attempts::{self, AttemptKey, LaneQuery, StoredAttempt};
+use crate::store::attempts::{self, AttemptKey, LaneQuery, StoredAttempt, Unchanged};
 
 /// What the clock alone says.
 pub(super) async fn sweep_overdue(shared: &Arc<Shared>, leases: Leases) -> Result<(), SweepError> {
@@ -162,7 +162,7 @@ async fn orphan(
     connection: &mut sqlx::PgConnection,
     stored: &StoredAttempt,
 ) -> Result<(), SweepError> {
-    let key = (AttemptKey::from(&stored.id), Some(stored.row.fence));
+    let key = (AttemptKey::from(&stored.id), Unchanged::Fence(stored.row.fence));
     if attempts::delete(connection, &[key]).await? > 0 {
         shared.metrics.runs_repaired.add(1);
         tracing::error!(command.id = %stored.id, "an attempt that its run does not wait for was deleted");

@@ -10,7 +10,7 @@ use sluice_proto::message::{Claim, ClaimReply, Command, Heartbeat, MESSAGE_VERSI
 use sluice_proto::timestamp::Timestamp;
 use time::OffsetDateTime;
 use tokio::task::JoinError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -147,10 +147,20 @@ impl Attempt {
         };
         let subject = bus.subjects().claim(&command.agent, &command.workflow_id);
         let body = report::to_bytes(&claim);
-        let reply = tokio::select! {
-            reply = ask::until_answered::<ClaimReply>(bus, &subject, &body) => reply,
-            () = self.context.ended.cancelled() => return Err(Ending::Later(None)),
-            () = self.held.revoked.cancelled() => return Err(Ending::Settled),
+        // A grant that took half a lease to arrive may have run out by the time the agent starts; who may
+        // not be called twice must not be called then. Asked again, it is extended or refused. The time
+        // is measured here, since the clocks of two machines differ.
+        let fresh = Duration::from_millis(self.command.lease_ms / 2);
+        let reply = loop {
+            let asked = Instant::now();
+            let reply = tokio::select! {
+                reply = ask::until_answered::<ClaimReply>(bus, &subject, &body) => reply,
+                () = self.context.ended.cancelled() => return Err(Ending::Later(None)),
+                () = self.held.revoked.cancelled() => return Err(Ending::Settled),
+            };
+            if !matches!(reply, Ok(ClaimReply::Granted { .. })) || asked.elapsed() < fresh {
+                break reply;
+            }
         };
         match reply {
             Ok(ClaimReply::Granted { fence, .. }) => Ok(fence),
