@@ -7,7 +7,13 @@ macro_rules! templates {
 }
 
 /// File name and text of every template in `templates/`.
-pub(crate) const TEMPLATES: &[(&str, &str)] = templates![];
+pub(crate) const TEMPLATES: &[(&str, &str)] = templates![
+    "docs-update.workflow.yaml",
+    "feature.workflow.yaml",
+    "hotfix.workflow.yaml",
+    "infrastructure.workflow.yaml",
+    "pr-deployment.workflow.yaml",
+];
 
 #[cfg(test)]
 mod tests {

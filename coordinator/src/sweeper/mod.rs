@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::Shared;
-use crate::store::{StoreError, events, requests};
+use crate::store::{self, StoreError, events, requests};
 
 /// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
 const INTERVAL_MS: u64 = 500;
@@ -59,8 +59,11 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         };
         match sweep(&shared, leases, watch, keep).await {
             Ok(()) => {
+                // After an absence, heartbeats may still be held up for as long as a connection takes
+                // to come back, here or in another coordinator.
+                let held_up = if failing { store::ACQUIRE_TIMEOUT } else { Duration::ZERO };
+                hears_since = hears_since.or_else(|| Some(Instant::now() + held_up));
                 failing = false;
-                hears_since = hears_since.or_else(|| Some(Instant::now()));
                 if watch {
                     watched = Instant::now();
                 }

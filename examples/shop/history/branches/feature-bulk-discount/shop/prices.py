@@ -3,6 +3,8 @@
 from shop import catalogue
 
 TAX_PER_CENT = 19
+
+
 BULK_PIECES = 10
 BULK_PER_CENT = 10
 

@@ -3,7 +3,6 @@
 from shop import catalogue
 
 TAX_PER_CENT = 19
-GIFT_WRAP_CENTS = 250
 
 
 def net(sku, quantity):
@@ -14,6 +13,9 @@ def net(sku, quantity):
 def tax(cents):
     """The tax on an amount, rounded half up."""
     return (cents * TAX_PER_CENT + 50) // 100
+
+
+GIFT_WRAP_CENTS = 250
 
 
 def quote(sku, quantity, gift_wrap=False):

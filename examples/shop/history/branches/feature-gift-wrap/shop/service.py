@@ -37,7 +37,7 @@ def price(query):
     try:
         quantity = int(query.get("quantity", "1"))
     except ValueError:
-        return 400, {"error": "quantity is not a number"}
+        return 400, {"error": "this is no quantity"}
     gift_wrap = query.get("gift_wrap") == "yes"
     return 200, {**prices.quote(sku, quantity, gift_wrap), "currency": settings.load()["currency"]}
 

@@ -35,12 +35,9 @@ def price(query):
     if catalogue.find(sku) is None:
         return 404, {"error": f"there is no product {sku!r}"}
     try:
-        quantity = int(query.get("quantity", "1"))
+        quantity = catalogue.pieces(query.get("quantity", "1"))
     except ValueError:
-        return 400, {"error": "quantity is not a number"}
-    # A basket of minus three mugs was a credit note for anybody who asked.
-    if not 1 <= quantity <= 1000:
-        return 400, {"error": "quantity must be from 1 to 1000"}
+        return 400, {"error": "this is no quantity"}
     return 200, {**prices.quote(sku, quantity), "currency": settings.load()["currency"]}
 
 

@@ -28,7 +28,7 @@ def price(query):
     try:
         quantity = int(query.get("quantity", "1"))
     except ValueError:
-        return 400, {"error": "quantity is not a number"}
+        return 400, {"error": "this is no quantity"}
     return 200, prices.quote(sku, quantity)
 
 

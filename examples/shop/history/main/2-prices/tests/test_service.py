@@ -14,7 +14,7 @@ class Service(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        cls.thread = threading.Thread(target=cls.server.serve_forever)
+        cls.thread = threading.Thread(target=cls.server.serve_forever, args=(0.05,))
         cls.thread.start()
 
     @classmethod
