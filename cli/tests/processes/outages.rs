@@ -122,7 +122,13 @@ impl Fragile {
         let completed =
             record::count(&self.pool, "select count(*) from runs where status = 'completed'").await;
         let runs = record::count(&self.pool, "select count(*) from runs").await;
-        assert_eq!(completed, runs, "some run did not complete");
+        let others: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
+            "select workflow_id, status, failed_step, error_message from runs where status <> 'completed'",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(others.is_empty(), "of {runs} runs {completed} completed, but not {others:?}");
         assert!(usize::try_from(runs).unwrap() >= RUNS);
         self.agents.assert_called_once_each("actor");
         self.agents.assert_keys_name_steps();

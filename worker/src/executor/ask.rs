@@ -7,20 +7,21 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use sluice_bus::{Bus, BusError};
 
-/// Longest wait for one answer; the coordinator answers after its database has committed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a result; the coordinator answers after its database has committed.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks until there is an answer that can be read. `TooLarge` is the only failure that asking again does
+/// Asks until there is an answer that can be read, waiting up to `answer_timeout` for each. `TooLarge` is the only failure that asking again does
 /// not heal.
 pub(super) async fn until_answered<T: DeserializeOwned>(
     bus: &Bus,
     subject: &str,
     body: &Bytes,
+    answer_timeout: Duration,
 ) -> Result<T, BusError> {
     let ask = || async {
-        let answer = bus.request(subject, body.clone(), ANSWER_TIMEOUT).await?;
+        let answer = bus.request(subject, body.clone(), answer_timeout).await?;
         serde_json::from_slice::<T>(&answer).map_err(|error| BusError::Client(error.to_string()))
     };
     let pauses = ExponentialBuilder::default()

@@ -149,12 +149,13 @@ impl Attempt {
         let body = report::to_bytes(&claim);
         // A grant that took half a lease to arrive may have run out by the time the agent starts; who may
         // not be called twice must not be called then. Asked again, it is extended or refused. The time
-        // is measured here, since the clocks of two machines differ.
+        // is measured here, since the clocks of two machines differ. For the same reason no answer is
+        // waited for longer: a claim that was granted unheard runs out while nobody sends heartbeats.
         let fresh = Duration::from_millis(self.command.lease_ms / 2);
         let reply = loop {
             let asked = Instant::now();
             let reply = tokio::select! {
-                reply = ask::until_answered::<ClaimReply>(bus, &subject, &body) => reply,
+                reply = ask::until_answered::<ClaimReply>(bus, &subject, &body, fresh) => reply,
                 () = self.context.ended.cancelled() => return Err(Ending::Later(None)),
                 () = self.held.revoked.cancelled() => return Err(Ending::Settled),
             };

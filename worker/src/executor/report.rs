@@ -21,7 +21,7 @@ impl Attempt {
         let body = self.fitting(recordable(outcome), started_at);
         let subject = bus.subjects().result(&self.command.agent, &self.command.workflow_id);
         let reply = tokio::select! {
-            reply = ask::until_answered::<ResultReply>(bus, &subject, &body) => reply,
+            reply = ask::until_answered::<ResultReply>(bus, &subject, &body, ask::ANSWER_TIMEOUT) => reply,
             () = self.context.ended.cancelled() => return self.unfinished(),
         };
         match reply {
