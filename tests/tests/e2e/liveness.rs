@@ -25,7 +25,8 @@ fn a_run_that_waits_for_nothing_is_found_and_repaired() {
         // What no crash of ours can do: the row of the only attempt is gone, and its message with it.
         let until = Instant::now() + PATIENCE;
         let delete = "delete from attempts where workflow_id = $1 and stream_sequence is not null";
-        while sqlx::query(delete).bind(&id).execute(&world.pool).await.unwrap().rows_affected() == 0 {
+        while sqlx::query(delete).bind(&id).execute(&world.pool).await.unwrap().rows_affected() == 0
+        {
             assert!(Instant::now() < until, "the attempt was never published");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
