@@ -66,8 +66,8 @@ pub enum Durability {
     /// Nothing that PostgreSQL has committed: `fsync`, `full_page_writes` and `synchronous_commit`
     /// are on.
     Full,
-    /// Everything: PostgreSQL never flushes. A crash of the servers alone still loses nothing. For
-    /// tests only.
+    /// Everything: PostgreSQL writes each commit before it acknowledges it, but never flushes. A
+    /// crash of the servers alone loses nothing. For tests only.
     Test,
 }
 

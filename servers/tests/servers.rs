@@ -203,11 +203,20 @@ async fn servers_can_be_killed_frozen_wiped_and_started_again() {
     assert!(nats_request(&nats, "$JS.API.STREAM.INFO.GONE", "").contains("stream not found"));
 
     let _open = PgConnection::connect(&database).await.unwrap();
+    let owner = servers.database_owner_url();
+    execute(&owner, "create table kept (n serial)").await.unwrap();
     for _ in 0..3 {
+        execute(&owner, "insert into kept default values").await.unwrap();
         servers.kill_postgres().await.unwrap();
         servers.start_postgres().await.unwrap();
         assert_works(&servers).await;
     }
+    execute(
+        &owner,
+        "do $$ begin assert (select count(*) from kept) = 3, 'a commit was lost'; end $$",
+    )
+    .await
+    .unwrap();
 
     servers.suspend(Server::Postgres).unwrap();
     let asked =

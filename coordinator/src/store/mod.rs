@@ -74,7 +74,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Longest wait for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Host and port of a database, without credentials.
 pub(crate) fn address(url: &str) -> String {

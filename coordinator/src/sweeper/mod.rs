@@ -14,13 +14,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::Shared;
-use crate::store::{StoreError, events, requests};
+use crate::store::{self, StoreError, events, requests};
 
 /// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
 const INTERVAL_MS: u64 = 500;
-/// Time that workers have, beside a lease, to be heard again after NATS or PostgreSQL was away: enough
-/// for several of their questions to time out and be repeated.
-const ABSENCE_GRACE: Duration = Duration::from_secs(30);
 /// Time between two rounds of the watchdog.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two rounds of housekeeping.
@@ -62,8 +59,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         };
         match sweep(&shared, leases, watch, keep).await {
             Ok(()) => {
-                // After an absence, a worker may still wait for an answer that was lost in it.
-                let held_up = if failing { ABSENCE_GRACE } else { Duration::ZERO };
+                // After an absence, heartbeats may still be held up for as long as a connection takes
+                // to come back, here or in another coordinator.
+                let held_up = if failing { store::ACQUIRE_TIMEOUT } else { Duration::ZERO };
                 hears_since = hears_since.or_else(|| Some(Instant::now() + held_up));
                 failing = false;
                 if watch {

@@ -12,8 +12,8 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks until there is an answer that can be read, waiting up to `answer_timeout` for each. `TooLarge` is the only failure that asking again does
-/// not heal.
+/// Asks until there is an answer that can be read, waiting up to `answer_timeout` for each. `TooLarge`
+/// is the only failure that asking again does not heal.
 pub(super) async fn until_answered<T: DeserializeOwned>(
     bus: &Bus,
     subject: &str,
