@@ -19,8 +19,9 @@
 )]
 
 pub mod agents;
+pub mod processes;
 mod servers;
 mod world;
 
-pub use servers::{database, run, servers};
+pub use servers::{database, database_on, run, servers};
 pub use world::{PATIENCE, SECRET, World, WorldBuilder};

@@ -58,7 +58,11 @@ fn remove_leftovers() {
 
 /// Urls of a fresh database: as the run-time role, and as the owner.
 pub async fn database(name: &str) -> (String, String) {
-    let servers = servers().await;
+    database_on(servers().await, name).await
+}
+
+/// The same on other servers.
+pub async fn database_on(servers: &Servers, name: &str) -> (String, String) {
     let mut superuser = PgConnection::connect(&servers.superuser_url()).await.unwrap();
     sqlx::query(AssertSqlSafe(format!("create database \"{name}\" owner sluice_owner")))
         .execute(&mut superuser)

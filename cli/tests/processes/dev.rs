@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sqlx::PgPool;
 
-use super::process::Process;
-use super::site::{Api, pool};
+use sluice_tests::processes::process::Process;
+use sluice_tests::processes::site::{Api, pool};
 
 pub(crate) struct Dev {
     pub(crate) process: Process,

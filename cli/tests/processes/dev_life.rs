@@ -6,11 +6,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use sluice_tests::run;
 
-use super::agents::{Agents, Answer};
 use super::dev::Dev;
-use super::folder::Folder;
-use super::process::{Process, processes_with};
-use super::record;
+use sluice_tests::processes::agents::{Agents, Answer};
+use sluice_tests::processes::folder::Folder;
+use sluice_tests::processes::process::{Process, processes_with};
+use sluice_tests::processes::record;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const TWO_STEPS: &str = r#"

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_tests::run;
 
-use super::process::{Process, tied_to_us};
-use super::record;
-use super::site::{LEASE, Site};
+use sluice_tests::processes::process::{Process, tied_to_us};
+use sluice_tests::processes::record;
+use sluice_tests::processes::site::{LEASE, Site};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SCRIPT: &str = include_str!("../../../examples/external-agent/agent.py");

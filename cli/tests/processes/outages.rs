@@ -7,11 +7,11 @@ use sluice_servers::{Options, Servers};
 use sluice_tests::run;
 use sqlx::PgPool;
 
-use super::agents::{Agents, Answer};
-use super::folder::Folder;
-use super::process::Process;
-use super::record;
-use super::site::Site;
+use sluice_tests::processes::agents::{Agents, Answer};
+use sluice_tests::processes::folder::Folder;
+use sluice_tests::processes::process::Process;
+use sluice_tests::processes::record;
+use sluice_tests::processes::site::Site;
 
 const CHAIN: &str = r#"
 name: Chain

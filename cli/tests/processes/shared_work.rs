@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use sluice_tests::run;
 use sqlx::PgPool;
 
-use super::agents::{Agents, Answer};
-use super::process::Process;
-use super::record;
-use super::site::{LEASE, Site, published};
+use sluice_tests::processes::agents::{Agents, Answer};
+use sluice_tests::processes::process::Process;
+use sluice_tests::processes::record;
+use sluice_tests::processes::site::{LEASE, Site, published};
 
 const THREE_STEPS: &str = r#"
 name: Three steps

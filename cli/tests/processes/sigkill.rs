@@ -10,11 +10,11 @@ use sluice_tests::run;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::agents::{Agents, Answer, Call};
 use super::dev::Dev;
-use super::folder::Folder;
-use super::record;
-use super::site::Api;
+use sluice_tests::processes::agents::{Agents, Answer, Call};
+use sluice_tests::processes::folder::Folder;
+use sluice_tests::processes::record;
+use sluice_tests::processes::site::Api;
 
 const CHAIN: &str = r#"
 name: Chain

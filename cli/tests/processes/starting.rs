@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use sluice_tests::run;
 
 use super::dev::Dev;
-use super::folder::Folder;
-use super::process::Process;
-use super::site::Site;
+use sluice_tests::processes::folder::Folder;
+use sluice_tests::processes::process::Process;
+use sluice_tests::processes::site::Site;
 
 /// A role may wait this long for a server that is only slow.
 const LIMIT: Duration = Duration::from_secs(45);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sluice_tests::run;
 
-use super::agents::{Agents, Answer};
-use super::process::Process;
-use super::record;
-use super::site::{LEASE, Site, published};
+use sluice_tests::processes::agents::{Agents, Answer};
+use sluice_tests::processes::process::Process;
+use sluice_tests::processes::record;
+use sluice_tests::processes::site::{LEASE, Site, published};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const ONE_STEP: &str = r#"

@@ -11,17 +11,19 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 /// Between two looks at a process or its output.
 const POLL: Duration = Duration::from_millis(10);
 /// Longest wait for a process to say or do something.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Process {
+/// A child with its group.
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// `sluice` with these arguments in an otherwise empty environment.
-    pub(crate) fn sluice(folder: &Path, log: &str, args: &[&str], env: &[(&str, String)]) -> Self {
-        let mut command = tied_to_us(env!("CARGO_BIN_EXE_sluice"));
+    pub fn sluice(folder: &Path, log: &str, args: &[&str], env: &[(&str, String)]) -> Self {
+        let mut command = tied_to_us(&binary());
         command.args(args).current_dir(folder).env_clear();
         for name in ["PATH", "HOME", "SLUICE_CACHE_DIR", "SLUICE_NATS_SERVER", "SLUICE_PG_BIN"] {
             if let Some(value) = std::env::var_os(name) {
@@ -33,29 +35,30 @@ impl Process {
     }
 
     /// Any program. Output of an earlier process of the same log is replaced.
-    pub(crate) fn spawn(mut command: Command, log: &Path) -> Self {
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
         let output = File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         Self { child: command.process_group(0).spawn().unwrap(), log: log.to_owned() }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends the process itself a signal.
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
     /// What a terminal does on Ctrl-C, or a supervisor that is out of patience.
-    pub(crate) fn signal_group(&self, signal: Signal) {
+    pub fn signal_group(&self, signal: Signal) {
         kill_process_group(self.pid(), signal).unwrap();
     }
 
     /// Kills the whole group and waits until the process is gone.
-    pub(crate) async fn kill(mut self) {
+    pub async fn kill(mut self) {
         self.signal_group(Signal::KILL);
         self.ended(PATIENCE).await;
     }
 
     /// Waits for its end.
-    pub(crate) async fn ended(&mut self, limit: Duration) -> ExitStatus {
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let until = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -67,13 +70,13 @@ impl Process {
     }
 
     /// Asks it to stop and gives its exit code.
-    pub(crate) async fn stopped_by(mut self, signal: Signal) -> Option<i32> {
+    pub async fn stopped_by(mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         self.ended(PATIENCE).await.code()
     }
 
     /// Waits for a line with `text` in it.
-    pub(crate) async fn says(&mut self, text: &str) -> String {
+    pub async fn says(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(line) = self.output().lines().find(|line| line.contains(text)) {
@@ -86,7 +89,9 @@ impl Process {
         }
     }
 
-    pub(crate) fn output(&self) -> String {
+    /// What it has said so far.
+    #[must_use]
+    pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
 
@@ -109,8 +114,18 @@ impl Drop for Process {
     }
 }
 
+/// The binary under test: cargo says where it is, and else it lies beside the folder of the tests.
+fn binary() -> String {
+    if let Ok(path) = std::env::var("CARGO_BIN_EXE_sluice") {
+        return path;
+    }
+    let tests = std::env::current_exe().unwrap();
+    let built = tests.parent().and_then(Path::parent).unwrap().join("sluice");
+    built.to_str().unwrap().to_owned()
+}
+
 /// A program that the kernel also kills when the test binary itself is killed, where `setpriv` is installed.
-pub(crate) fn tied_to_us(program: &str) -> Command {
+pub fn tied_to_us(program: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|folder| folder.join("setpriv").exists()) {
         return Command::new(program);
@@ -121,7 +136,7 @@ pub(crate) fn tied_to_us(program: &str) -> Command {
 }
 
 /// Processes that have `text` in their command line.
-pub(crate) fn processes_with(text: &str) -> Vec<String> {
+pub fn processes_with(text: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let command_lines = entries.filter_map(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;

@@ -53,20 +53,30 @@ const BROKEN: [(&str, &str); 7] = [
 
 /// Every run has ended, and its record is whole. Templates of these tests have no loops, so a step is
 /// entered once.
-pub(crate) async fn assert_whole(pool: &PgPool) {
+pub async fn assert_whole(pool: &PgPool) {
+    let broken = broken(pool).await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The promises that the record breaks, each with what breaks it.
+pub async fn broken(pool: &PgPool) -> Vec<String> {
+    let mut broken = Vec::new();
     for (what, statement) in BROKEN {
         let found: Vec<(String,)> = sqlx::query_as(statement).fetch_all(pool).await.unwrap();
-        assert!(found.is_empty(), "{what}: {found:?}");
+        if !found.is_empty() {
+            broken.push(format!("{what}: {found:?}"));
+        }
     }
+    broken
 }
 
 /// A number.
-pub(crate) async fn count(pool: &PgPool, statement: &'static str) -> i64 {
+pub async fn count(pool: &PgPool, statement: &'static str) -> i64 {
     let (count,): (i64,) = sqlx::query_as(statement).fetch_one(pool).await.unwrap();
     count
 }
 
 /// How many runs have not ended.
-pub(crate) async fn open_runs(pool: &PgPool) -> i64 {
+pub async fn open_runs(pool: &PgPool) -> i64 {
     count(pool, "select count(*) from runs where completed_at is null").await
 }

@@ -14,43 +14,60 @@ use super::folder::Folder;
 use super::process::Process;
 
 /// Short, so that a lost worker is noticed soon.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
-const SECRET: &str = "a secret of the tests of processes";
+pub const LEASE: Duration = Duration::from_secs(2);
+/// What signs events here.
+pub const SECRET: &str = "a secret of the tests of processes";
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-pub(crate) struct Site {
-    pub(crate) folder: Folder,
-    pub(crate) prefix: String,
-    pub(crate) nats_url: String,
-    pub(crate) database_url: String,
-    pub(crate) database_owner_url: String,
-    pub(crate) api: Api,
+/// Separate processes on one NATS and one PostgreSQL.
+#[derive(Debug)]
+pub struct Site {
+    /// Its files and logs.
+    pub folder: Folder,
+    /// First token of its subjects.
+    pub prefix: String,
+    /// Where its roles find NATS.
+    pub nats_url: String,
+    /// Where its coordinators find PostgreSQL.
+    pub database_url: String,
+    /// The same, as the owner.
+    pub database_owner_url: String,
+    /// The HTTP API, once there is a gateway.
+    pub api: Api,
 }
 
 impl Site {
     /// On the servers that all tests share, with a database and subjects of its own.
-    pub(crate) async fn shared(name: &str) -> Self {
+    pub async fn shared(name: &str) -> Self {
         let prefix = format!("p{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self::shared_as(name, &prefix).await
     }
 
     /// The same, under these subjects.
-    pub(crate) async fn shared_as(name: &str, prefix: &str) -> Self {
+    pub async fn shared_as(name: &str, prefix: &str) -> Self {
         let (database_url, database_owner_url) =
-            sluice_tests::database(&format!("{name}-{}", std::process::id())).await;
+            crate::database(&format!("{name}-{}", std::process::id())).await;
         Self {
             folder: Folder::new(name),
             prefix: prefix.to_owned(),
-            nats_url: sluice_tests::servers().await.nats_url(),
+            nats_url: crate::servers().await.nats_url(),
             database_url,
             database_owner_url,
             api: Api::nowhere(),
         }
     }
 
+    /// On servers that the test may hurt, with a database and subjects of its own.
+    pub async fn apart(name: &str, servers: &Servers) -> Self {
+        let prefix = format!("p{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let (database_url, database_owner_url) = crate::database_on(servers, &prefix).await;
+        Self { prefix, database_url, database_owner_url, ..Self::on(name, servers) }
+    }
+
     /// On servers of its own, which the test may hurt.
-    pub(crate) fn on(name: &str, servers: &Servers) -> Self {
+    #[must_use]
+    pub fn on(name: &str, servers: &Servers) -> Self {
         Self {
             folder: Folder::new(name),
             prefix: "sluice".to_owned(),
@@ -61,20 +78,35 @@ impl Site {
         }
     }
 
-    pub(crate) fn template(&self, name: &str, text: &str) {
+    /// Adds a template, by its name without suffix.
+    pub fn template(&self, name: &str, text: &str) {
         self.folder.write(&format!("templates/{name}.workflow.yaml"), text);
     }
 
-    pub(crate) fn agents(&self, yaml: &str) {
+    /// Sets `agents.yaml`.
+    pub fn agents(&self, yaml: &str) {
         self.folder.write("agents.yaml", yaml);
     }
 
     /// Starts a role; `name` names its log.
-    pub(crate) fn start(&self, name: &str, args: &[&str]) -> Process {
-        Process::sluice(self.folder.path(), &format!("{name}.log"), args, &self.environment())
+    #[must_use]
+    pub fn start(&self, name: &str, args: &[&str]) -> Process {
+        self.start_with(name, args, &[])
     }
 
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    /// The same with settings of its own.
+    #[must_use]
+    pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, String)]) -> Process {
+        let mut environment = self.environment();
+        environment.retain(|(variable, _)| own.iter().all(|(other, _)| other != variable));
+        let environment: Vec<(&str, String)> =
+            environment.into_iter().chain(own.iter().cloned()).collect();
+        Process::sluice(self.folder.path(), &format!("{name}.log"), args, &environment)
+    }
+
+    /// What every role here is started with.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         let free = "127.0.0.1:0".to_owned();
         vec![
             ("SLUICE_NATS_URL", self.nats_url.clone()),
@@ -90,20 +122,22 @@ impl Site {
         ]
     }
 
-    pub(crate) async fn coordinator(&self, name: &str) -> Process {
+    /// Ready when this returns.
+    pub async fn coordinator(&self, name: &str) -> Process {
         let mut coordinator = self.start(name, &["coordinator"]);
         coordinator.says("coordinator is ready").await;
         coordinator
     }
 
-    pub(crate) async fn worker(&self, name: &str, concurrency: u32) -> Process {
+    /// Ready when this returns.
+    pub async fn worker(&self, name: &str, concurrency: u32) -> Process {
         let mut worker = self.start(name, &["worker", "--concurrency", &concurrency.to_string()]);
         worker.says("worker started").await;
         worker
     }
 
     /// Requests go to this gateway from now on.
-    pub(crate) async fn gateway(&mut self) -> Process {
+    pub async fn gateway(&mut self) -> Process {
         let mut gateway = self.start("gateway", &["gateway"]);
         let said = gateway.says("gateway listens").await;
         let addr = said.split_whitespace().find_map(|word| word.strip_prefix("addr="));
@@ -112,36 +146,40 @@ impl Site {
     }
 
     /// The database, as its owner.
-    pub(crate) async fn pool(&self) -> PgPool {
+    pub async fn pool(&self) -> PgPool {
         pool(&self.database_owner_url).await
     }
 
     /// A connection of the test's own.
-    pub(crate) async fn bus(&self) -> Bus {
+    pub async fn bus(&self) -> Bus {
         Bus::connect(BusConfig::new(&self.nats_url, &self.prefix, "test")).await.unwrap()
     }
 }
 
-pub(crate) async fn pool(url: &str) -> PgPool {
+/// A few connections to a database.
+pub async fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(2).connect(url).await.unwrap()
 }
 
 /// How many step commands were published since the stream was made. One that the server recognised
 /// as a repetition does not count: nobody ever saw it.
-pub(crate) async fn published(bus: &Bus, agent: &str) -> u64 {
+pub async fn published(bus: &Bus, agent: &str) -> u64 {
     let agent = AgentName::parse(agent).unwrap();
     bus.step_lane(&agent, false).await.unwrap().last_sequence
 }
 
 /// The HTTP API at one address.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) url: String,
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where it is.
+    pub url: String,
     http: reqwest::Client,
 }
 
 impl Api {
-    pub(crate) fn at(url: &str) -> Self {
+    /// A client of this address.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
         // The gateway answers within ten seconds whatever is away; more is a hang.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(15));
         Self { url: url.to_owned(), http: http.build().unwrap() }
@@ -152,18 +190,19 @@ impl Api {
     }
 
     /// Status code and body; an error when the gateway is gone.
-    pub(crate) async fn get(&self, path: &str) -> reqwest::Result<(u16, Value)> {
+    pub async fn get(&self, path: &str) -> reqwest::Result<(u16, Value)> {
         let response = self.http.get(format!("{}{path}", self.url)).send().await?;
         Ok((response.status().as_u16(), response.json().await?))
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    /// The same, for a POST.
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         let response = self.http.post(format!("{}{path}", self.url)).json(body).send().await?;
         Ok((response.status().as_u16(), response.json().await?))
     }
 
     /// Starts a run under an id of the caller's choice.
-    pub(crate) async fn execute(
+    pub async fn execute(
         &self,
         template: &str,
         id: &str,
@@ -174,13 +213,13 @@ impl Api {
     }
 
     /// Starts a run that must be taken.
-    pub(crate) async fn begin(&self, template: &str, id: &str) {
+    pub async fn begin(&self, template: &str, id: &str) {
         let (status, body) = self.execute(template, id, json!({})).await.unwrap();
         assert_eq!(status, 200, "{body}");
     }
 
     /// Approves whatever waits for a person right now. Who is killed meanwhile is asked again later.
-    pub(crate) async fn approve_all(&self) {
+    pub async fn approve_all(&self) {
         let Ok((200, paused)) = self.get("/workflows?status=paused").await else { return };
         for run in paused.as_array().unwrap() {
             let path = format!("/workflow/resume/{}", run["workflow_id"].as_str().unwrap());
@@ -190,7 +229,7 @@ impl Api {
     }
 
     /// Waits until the run has this status; fails at once when it ends with another one.
-    pub(crate) async fn wait_for(&self, id: &str, expected: &str, limit: Duration) -> Value {
+    pub async fn wait_for(&self, id: &str, expected: &str, limit: Duration) -> Value {
         let until = Instant::now() + limit;
         loop {
             let (code, state) = self.get(&format!("/workflow/status/{id}")).await.unwrap();

@@ -8,21 +8,27 @@ const PREFIX: &str = "sluice-processes-";
 static CLEAN: Once = Once::new();
 
 /// Kept when the test fails, so that its logs can be read; the next test binary removes it then.
-pub(crate) struct Folder(PathBuf);
+#[derive(Debug)]
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
+    /// Made when missing.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
         CLEAN.call_once(remove_leftovers);
         let path = std::env::temp_dir().join(format!("{PREFIX}{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    /// Writes a file, with its folders.
+    pub fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
