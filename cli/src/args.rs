@@ -82,10 +82,14 @@ pub(crate) enum Command {
     List(commands::list::ListArgs),
     /// List or check templates
     Template(commands::template::TemplateArgs),
+    /// Check or count the prompts of agents that are models
+    Prompts(commands::prompts::PromptsArgs),
     /// Show every setting, and where it comes from
     Config,
     /// Check what Sluice needs on this machine
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
+    /// Write manual pages into a folder
+    Man(commands::man::ManArgs),
 }

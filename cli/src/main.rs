@@ -12,6 +12,7 @@ mod names;
 mod output;
 mod roles;
 mod signals;
+mod tokens;
 
 use std::process::ExitCode;
 

@@ -74,13 +74,18 @@ fn aligned<const N: usize>(row: &[String; N], widths: &[usize; N]) -> String {
     cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
+/// `✓`, `⚠` or `✗`, in its colour.
+pub(crate) fn mark(mark: &str) -> String {
+    paint(mark, mark)
+}
+
 /// Colours `word` in `text` when it is one that has a colour.
 fn paint(text: &str, word: &str) -> String {
     let code = match word {
-        "completed" | "ok" => "32",
+        "completed" | "ok" | "✓" => "32",
         "running" | "pending" => "36",
-        "paused" | "warn" => "33",
-        "failed" | "fail" | "rolled_back" | "cancelled" => "31",
+        "paused" | "warn" | "⚠" => "33",
+        "failed" | "fail" | "rolled_back" | "cancelled" | "✗" => "31",
         _ => return text.to_owned(),
     };
     if !has_colours(&io::stdout()) {

@@ -9,6 +9,8 @@ mod executor;
 mod runtime;
 mod worker;
 
-pub use agents::{Agent, AgentsError, AgentsFile, Provider, RuntimeSettings, Schema, Source};
+pub use agents::{
+    Agent, AgentsError, AgentsFile, Prompt, PromptFile, Provider, RuntimeSettings, Schema, Source,
+};
 pub use runtime::LlmSettings;
 pub use worker::{Worker, WorkerConfig, WorkerError};

@@ -6,6 +6,8 @@ pub(crate) mod coordinator;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod list;
+pub(crate) mod man;
+pub(crate) mod prompts;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod status;
@@ -32,12 +34,14 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Resume(args) => resume::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
         Command::Template(args) => template::run(global, args).await,
+        Command::Prompts(args) => prompts::run(global, &args),
         Command::Config => config::run(global),
         Command::Doctor(args) => Box::pin(doctor::run(global, args)).await,
         Command::Completions(args) => {
             completions::run(&args);
             Ok(())
         }
+        Command::Man(args) => man::run(&args),
     }
 }
 

@@ -36,24 +36,32 @@ pub(crate) async fn run(global: &Global, args: ResumeArgs) -> Result<(), CliErro
         ("comment", args.comment),
         ("justification", args.justification),
     ] {
-        if let Some(value) = value {
+        // An empty one is a script's variable that nobody set.
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             request[name] = value.into();
         }
     }
     let answer: Value =
         super::client(global)?.post(&["workflow", "resume", &args.id], &request).await?;
     match global.format(Format::Json) {
-        Format::Json => output::json(&answer),
-        Format::Text => {
-            let text = |field: &str| answer[field].as_str().unwrap_or("-").to_owned();
-            let (decision, status) = (text("approval_decision"), text("status"));
-            let (received, required) =
-                (&answer["approvals_received"], &answer["approvals_required"]);
-            output::line(format!(
-                "{}: {decision} ({received} of {required}), now {status}",
-                args.id
-            ));
+        Format::Json => {
+            output::json(&answer);
+            output::note(told(&args.id, &answer));
         }
+        Format::Text => output::line(told(&args.id, &answer)),
     }
     Ok(())
+}
+
+/// What was decided, and what to do next.
+fn told(id: &str, answer: &Value) -> String {
+    let text = |field: &str| answer[field].as_str().unwrap_or("-");
+    let (decision, status) = (text("approval_decision"), text("status"));
+    let (received, required) = (&answer["approvals_received"], &answer["approvals_required"]);
+    let next = match status {
+        "paused" => "it waits for another approver".to_owned(),
+        "running" | "pending" => format!("follow it with `sluice watch {id}`"),
+        _ => format!("look at it with `sluice status {id}`"),
+    };
+    format!("Workflow {id}: {decision} ({received} of {required}), now {status}; {next}")
 }

@@ -10,6 +10,7 @@ use sluice_proto::ids::AgentName;
 
 use super::entry::{Agent, Provider};
 use super::error::AgentsError;
+use super::prompts::{self, Prompt};
 use super::read;
 
 /// Largest file that is read: the agents file, a prompt, a schema.
@@ -42,20 +43,7 @@ impl AgentsFile {
     /// # Errors
     /// Names the place of the first thing that is wrong.
     pub fn load(path: &Path) -> Result<Self, AgentsError> {
-        let unreadable = |error: io::Error| AgentsError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        let text = read_bounded(path).map_err(unreadable)?;
-        let full = std::path::absolute(path).map_err(unreadable)?;
-        let base = full.parent().unwrap_or(Path::new("/"));
-        Self::from_source(&Source {
-            text: &text,
-            file: &path.display().to_string(),
-            base,
-            env: &|name| std::env::var(name).ok(),
-            read: &read_bounded,
-        })
+        on_disk(path, Self::from_source)
     }
 
     /// Reads `text` as if it lay in `base`.
@@ -78,6 +66,22 @@ impl AgentsFile {
         read::agents_file(source)
     }
 
+    /// What the prompts of the models in `source` are made of; nothing else of it is checked.
+    ///
+    /// # Errors
+    /// As [`AgentsFile::load`]; a prompt's file that cannot be read is none.
+    pub fn prompts(source: &Source<'_>) -> Result<Vec<Prompt>, AgentsError> {
+        prompts::prompts(source)
+    }
+
+    /// The same of a file.
+    ///
+    /// # Errors
+    /// As [`AgentsFile::prompts`].
+    pub fn load_prompts(path: &Path) -> Result<Vec<Prompt>, AgentsError> {
+        on_disk(path, prompts::prompts)
+    }
+
     /// What the engine must know about the agents.
     #[must_use]
     pub fn catalogue(&self) -> AgentCatalogue {
@@ -95,6 +99,26 @@ impl AgentsFile {
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
     }
+}
+
+/// Hands on a file with the environment of this process.
+fn on_disk<T>(
+    path: &Path,
+    read: impl FnOnce(&Source<'_>) -> Result<T, AgentsError>,
+) -> Result<T, AgentsError> {
+    let unreadable = |error: io::Error| AgentsError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let text = read_bounded(path).map_err(unreadable)?;
+    let full = std::path::absolute(path).map_err(unreadable)?;
+    read(&Source {
+        text: &text,
+        file: &path.display().to_string(),
+        base: full.parent().unwrap_or(Path::new("/")),
+        env: &|name| std::env::var(name).ok(),
+        read: &read_bounded,
+    })
 }
 
 /// Reads a file that is text and not too large.

@@ -30,13 +30,19 @@ type Words = Vec<Spanned<String>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFile {
+pub(super) struct RawFile {
     #[serde(default)]
     workspace_roots: Option<Words>,
     #[serde(default)]
-    agents: IndexMap<String, Spanned<RawAgent>>,
+    pub(super) agents: IndexMap<String, Spanned<RawAgent>>,
     #[serde(default)]
     providers: IndexMap<String, Spanned<RawProvider>>,
+}
+
+impl RawFile {
+    pub(super) fn read(source: &Source<'_>) -> Result<Self, AgentsError> {
+        serde_saphyr::from_str(source.text).map_err(|error| AgentsError::yaml(source.file, &error))
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,15 +56,15 @@ struct RawProvider {
 /// One shape for all runtimes, because a tagged enum would lose the places.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAgent {
-    runtime: Spanned<String>,
+pub(super) struct RawAgent {
+    pub(super) runtime: Spanned<String>,
     effects: Option<bool>,
     #[serde(default)]
     idempotent: bool,
     timeout: Option<Span>,
     concurrency: Option<Spanned<usize>>,
-    prompt: Option<Spanned<String>>,
-    tools: Option<Spanned<String>>,
+    pub(super) prompt: Option<Spanned<String>>,
+    pub(super) tools: Option<Spanned<String>>,
     output_schema: Option<Spanned<String>>,
     model: Option<Spanned<String>>,
     provider: Option<Spanned<String>>,
@@ -70,8 +76,7 @@ struct RawAgent {
 
 pub(super) fn agents_file(source: &Source<'_>) -> Result<AgentsFile, AgentsError> {
     let reader = Reader { source };
-    let raw: RawFile = serde_saphyr::from_str(source.text)
-        .map_err(|error| AgentsError::yaml(source.file, &error))?;
+    let raw = RawFile::read(source)?;
     let workspace_roots = reader.roots(raw.workspace_roots)?;
     let mut providers = BTreeMap::new();
     for (name, block) in raw.providers {
@@ -106,12 +111,12 @@ pub(super) fn agents_file(source: &Source<'_>) -> Result<AgentsFile, AgentsError
     Ok(AgentsFile { agents, providers })
 }
 
-struct Reader<'a> {
-    source: &'a Source<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) source: &'a Source<'a>,
 }
 
 impl Reader<'_> {
-    fn wrong(&self, place: Location, message: impl std::fmt::Display) -> AgentsError {
+    pub(super) fn wrong(&self, place: Location, message: impl std::fmt::Display) -> AgentsError {
         AgentsError::at(self.source.file, place, message)
     }
 
@@ -309,7 +314,7 @@ impl Reader<'_> {
     }
 
     /// A text in which nothing is filled in: what looks otherwise would be passed on as it stands.
-    fn literal(&self, text: &Spanned<String>) -> Result<(), AgentsError> {
+    pub(super) fn literal(&self, text: &Spanned<String>) -> Result<(), AgentsError> {
         for (mark, hint) in [("${", "in model, url and providers"), ("{{", "in workdir")] {
             if text.value.contains(mark) {
                 return Err(
