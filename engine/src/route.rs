@@ -102,9 +102,12 @@ pub(crate) fn after_failure(template: &Template, scope: &RunScope<'_>, step: &st
 
 /// The end of a run that fails where nothing else is said.
 pub(crate) fn plain_failure(template: &Template) -> Next {
-    let has_trigger = template.notifications_for("notify_failure").next().is_some();
-    let target = if has_trigger { "notify_failure" } else { "workflow_failed" };
-    Next { next_step: Some(target.to_owned()), next_lock: None, outcome: Some(Outcome::Failed) }
+    let target = template.default_failure();
+    Next {
+        next_step: Some(target.name().to_owned()),
+        next_lock: None,
+        outcome: Some(Outcome::Failed),
+    }
 }
 
 /// Why a route counts as a diversion: it leads to a bad end or to a rollback step, at once or after

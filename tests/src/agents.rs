@@ -45,7 +45,7 @@ pub type Script = dyn Fn(&Call) -> Reply + Send + Sync;
 struct Inner {
     calls: Mutex<Vec<Call>>,
     script: Box<Script>,
-    answers: Mutex<HashMap<String, Vec<Value>>>,
+    answers: Mutex<Vec<(Vec<String>, Vec<Value>)>>,
     raw_answers: Mutex<HashMap<String, (u16, String)>>,
     prompts: Mutex<Vec<Value>>,
 }
@@ -101,9 +101,16 @@ impl Agents {
     }
 
     /// The model will answer prompts that contain `needle` with these texts in turn; the last one
-    /// stays.
+    /// stays. An object with `http_status` is no answer but that status.
     pub fn answer(&self, needle: &str, texts: &[Value]) {
-        self.inner.answers.lock().unwrap().insert(needle.to_owned(), texts.to_vec());
+        self.answer_all(&[needle.to_owned()], texts);
+    }
+
+    /// The same for prompts that contain every one of these.
+    pub fn answer_all(&self, needles: &[String], texts: &[Value]) {
+        let mut answers = self.inner.answers.lock().unwrap();
+        answers.retain(|(known, _)| known != needles);
+        answers.push((needles.to_vec(), texts.to_vec()));
     }
 
     /// The model server will answer prompts that contain `needle` with this status and body,
@@ -154,11 +161,16 @@ async fn complete(State(inner): State<Arc<Inner>>, body: String) -> Response {
     }
     drop(raw);
     let mut answers = inner.answers.lock().unwrap();
-    let found = answers.iter_mut().find(|(needle, _)| prompt.contains(needle.as_str()));
+    let is_meant = |needles: &[String]| needles.iter().all(|needle| prompt.contains(needle));
+    let found = answers.iter_mut().find(|(needles, _)| is_meant(needles));
     let Some((_, texts)) = found else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "no answer is scripted").into_response();
     };
     let text = if texts.len() > 1 { texts.remove(0) } else { texts[0].clone() };
+    if let Some(status) = text["http_status"].as_u64() {
+        let status = StatusCode::from_u16(u16::try_from(status).unwrap()).unwrap();
+        return (status, "as scripted").into_response();
+    }
     let content = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
     axum::Json(json!({
         "id": "scripted",

@@ -88,9 +88,9 @@ fn check_use_previous(cx: &mut Context<'_>, template: &Template) {
 }
 
 /// Steps that edges lead to from `step`, whatever happens in it.
-fn successors<'t>(template: &'t Template, step: &'t Step) -> impl Iterator<Item = &'t str> {
-    step.targets().chain(template.failure_target(&step.id)).filter_map(|target| match target {
-        Target::Step(id) => Some(id.as_str()),
+fn successors<'t>(template: &'t Template, step: &Step) -> impl Iterator<Item = &'t str> {
+    template.ways_out(step).into_iter().filter_map(|edge| match edge.target {
+        Target::Step(id) => template.steps.get_key_value(&id).map(|(id, _)| id.as_str()),
         Target::End(_) => None,
     })
 }

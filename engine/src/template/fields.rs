@@ -456,6 +456,7 @@ fn duration(text: &str) -> Option<f64> {
         "s" => 1000.0,
         "m" => 60_000.0,
         "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
         _ => return None,
     };
     number.parse::<f64>().ok().map(|number| number * unit_ms)

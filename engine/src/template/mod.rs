@@ -7,6 +7,7 @@
 
 mod check;
 mod context;
+mod edges;
 mod fields;
 mod finding;
 mod keys;
@@ -17,6 +18,7 @@ mod schema;
 mod summary;
 mod target;
 
+pub use edges::{Cause, Edge};
 pub use finding::{Finding, MAX_FINDINGS, Severity};
 pub use model::*;
 pub use query::{DEFAULT_LOOP_BUDGET, DEFAULT_RETRIES};

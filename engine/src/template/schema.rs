@@ -96,7 +96,7 @@ fn shape_schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Tier => json!({"enum": TIERS}),
         Shape::Duration => json!({"anyOf": [
             {"type": "number", "minimum": 0},
-            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$"},
+            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d)$"},
         ]}),
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
         Shape::Channels => json!({"type": "array", "items": {"enum": CHANNELS}}),

@@ -24,9 +24,14 @@ pub fn end(name: &str) -> Option<End> {
     Some(End { name: name.to_owned(), outcome })
 }
 
-/// Stands in for a target that could not be read.
+/// Plain failure; also stands in for a target that could not be read.
 pub(super) fn failed_end() -> End {
     End { name: "workflow_failed".to_owned(), outcome: Outcome::Failed }
+}
+
+/// The end of a run where no target is named.
+pub(super) fn complete_end() -> End {
+    End { name: "workflow_complete".to_owned(), outcome: Outcome::Completed }
 }
 
 /// The form in which an answer of a gate and its `on_<answer>` key are compared: lower case, without

@@ -1,3 +1,4 @@
+mod edges;
 mod findings;
 mod loading;
 mod properties;

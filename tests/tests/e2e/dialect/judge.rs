@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sluice_engine::template::{Gate, Risk, StepKind, Template};
+use sluice_engine::template::{StepKind, Template};
 use sluice_engine::{State, replay, state_response};
 use sluice_proto::ids::WorkflowId;
 use sluice_tests::agents::{Agents, Call};
@@ -11,6 +11,7 @@ use sluice_tests::agents::{Agents, Call};
 use super::drive::Driven;
 use super::record::{Hold, Record, text};
 use super::scenario::Scenario;
+use super::suite::prompt;
 
 /// Everything that is not as it should be.
 pub(super) fn judge(
@@ -22,7 +23,7 @@ pub(super) fn judge(
     let (record, state) = (&driven.record, &driven.state);
     let mut problems: Vec<String> = driven.trouble.iter().cloned().collect();
     let trace = record.trace(template);
-    if trace != scenario.expected_trace() {
+    if trace != scenario.trace {
         problems.push(format!("it went\n    {}", trace.join("\n    ")));
     }
     let mut check = |what: &str, found: &Value, expected: &Value| {
@@ -172,36 +173,18 @@ fn wrong_questions(
     let prompts = agents.prompts();
     let mut problems = Vec::new();
     for step in template.steps.keys() {
-        let question = scenario.question(step);
-        let asked = prompts
-            .iter()
-            .filter(|prompt| prompt["messages"].to_string().contains(&question))
-            .count();
+        let asked = prompts.iter().filter(|prompt| scenario.asks(step, prompt)).count();
         let expected = match scenario.model.get(step) {
             Some(answers) if scenario.counted.contains(step) => answers.len(),
-            _ if asks_a_model(template, step) => record.questions(step),
+            _ if prompt(template, step).is_some() => record.questions(step),
             _ => 0,
         };
-        let by_rules = record
-            .of("complete_step")
-            .any(|event| event["step_id"] == **step && event["data"]["decided_by"] == "rules");
-        if !by_rules && asked != expected {
+        if asked != expected {
             problems
                 .push(format!("the model was asked about {step} {asked} times, not {expected}"));
         }
-        if by_rules && asked != 0 {
-            problems.push(format!("the model was asked about {step} although a rule answers"));
-        }
     }
     problems
-}
-
-fn asks_a_model(template: &Template, step: &str) -> bool {
-    match template.step(step).map(|step| &step.kind) {
-        Some(StepKind::AgentCall(call)) => matches!(call.gate, Some(Gate::Llm(_))),
-        Some(StepKind::Approval(approval)) => matches!(approval.risk, Some(Risk::Llm { .. })),
-        _ => false,
-    }
 }
 
 /// A replay of the record gives what the API says.

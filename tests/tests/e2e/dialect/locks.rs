@@ -4,8 +4,8 @@ use serde_json::json;
 use sluice_tests::agents::Agents;
 use sluice_tests::{World, run};
 
+use super::DIALECT;
 use super::board::Board;
-use super::{AGENTS, TEMPLATES};
 
 #[test]
 fn a_lock_is_kept_while_people_decide() {
@@ -17,8 +17,8 @@ fn a_lock_is_kept_while_people_decide() {
         );
         agents.answer("Did it work?", &[json!({"decision": "success"})]);
         let (name, text) =
-            TEMPLATES.iter().find(|(name, _)| *name == "change-infrastructure").unwrap();
-        let world = World::builder().template(name, text).agents(&agents.yaml(&AGENTS));
+            DIALECT.templates.iter().find(|(name, _)| *name == "change-infrastructure").unwrap();
+        let world = World::builder().template(name, text).agents(&agents.yaml(DIALECT.agents));
         let world = world.llm(agents.llm_base_url()).start().await;
         let board = Board::start(world.pool.clone());
         let context =

@@ -4,66 +4,63 @@
 
 mod board;
 mod drive;
-mod edges;
 mod judge;
 mod keys;
 mod locks;
+mod own;
+mod prove;
 mod record;
 mod scenario;
+mod suite;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use futures::StreamExt;
-use sluice_engine::template::{self, ENDS, Template};
-use sluice_tests::{World, run};
+use sluice_engine::template::ENDS;
+use sluice_tests::run;
 
-use board::Board;
-use edges::{Edge, edges};
-use scenario::Scenario;
+use suite::{Suite, edges};
 
-/// The templates, by file name without suffix.
-const TEMPLATES: [(&str, &str); 6] = [
-    ("answer-question", include_str!("../../../templates/answer-question.workflow.yaml")),
-    ("build-feature", include_str!("../../../templates/build-feature.workflow.yaml")),
-    (
-        "change-infrastructure",
-        include_str!("../../../templates/change-infrastructure.workflow.yaml"),
-    ),
-    ("publish-docs", include_str!("../../../templates/publish-docs.workflow.yaml")),
-    ("ship-pull-request", include_str!("../../../templates/ship-pull-request.workflow.yaml")),
-    ("urgent-fix", include_str!("../../../templates/urgent-fix.workflow.yaml")),
-];
-
-/// The agents the templates name, and whether they have effects.
-const AGENTS: [(&str, bool); 6] = [
-    ("cicd", true),
-    ("code-review", false),
-    ("conversational", false),
-    ("documentation", false),
-    ("feature-dev", false),
-    ("infrastructure", true),
-];
-
-fn load(name: &str, text: &str) -> Arc<Template> {
-    let loaded = template::load(&format!("{name}.workflow.yaml"), text);
-    let findings = loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    Arc::new(loaded.template.unwrap_or_else(|| panic!("{name} is refused:\n{findings}")))
-}
-
-fn templates() -> Vec<(&'static str, Arc<Template>)> {
-    TEMPLATES.iter().map(|(name, text)| (*name, load(name, text))).collect()
-}
+/// Templates that exist for this test.
+const DIALECT: Suite = Suite {
+    templates: &[
+        ("answer-question", include_str!("../../../templates/answer-question.workflow.yaml")),
+        ("build-feature", include_str!("../../../templates/build-feature.workflow.yaml")),
+        (
+            "change-infrastructure",
+            include_str!("../../../templates/change-infrastructure.workflow.yaml"),
+        ),
+        ("publish-docs", include_str!("../../../templates/publish-docs.workflow.yaml")),
+        ("ship-pull-request", include_str!("../../../templates/ship-pull-request.workflow.yaml")),
+        ("urgent-fix", include_str!("../../../templates/urgent-fix.workflow.yaml")),
+    ],
+    agents: &[
+        ("cicd", true),
+        ("code-review", false),
+        ("conversational", false),
+        ("documentation", false),
+        ("feature-dev", false),
+        ("infrastructure", true),
+    ],
+    scenarios: &[
+        include_str!("scenarios/answer-question.yaml"),
+        include_str!("scenarios/build-feature.yaml"),
+        include_str!("scenarios/change-infrastructure.yaml"),
+        include_str!("scenarios/publish-docs.yaml"),
+        include_str!("scenarios/ship-pull-request.yaml"),
+        include_str!("scenarios/urgent-fix.yaml"),
+    ],
+};
 
 #[test]
 fn the_templates_use_every_key_and_word_of_the_language() {
-    let unused = keys::unused(TEMPLATES.iter().map(|(_, text)| *text));
+    let unused = keys::unused(DIALECT.templates.iter().map(|(_, text)| *text));
     assert!(unused.is_empty(), "no template uses {unused:#?}");
 }
 
 #[test]
 fn the_templates_reach_every_virtual_target() {
-    let targets: BTreeSet<String> = templates()
+    let targets: BTreeSet<String> = DIALECT
+        .load()
         .iter()
         .flat_map(|(_, template)| edges(template))
         .map(|edge| edge.target)
@@ -74,44 +71,5 @@ fn the_templates_reach_every_virtual_target() {
 
 #[test]
 fn every_edge_is_taken_as_its_template_says() {
-    run(async {
-        let scenarios = scenario::all();
-        let agents = scenario::agents(&scenarios).await;
-        let world = TEMPLATES
-            .iter()
-            .fold(World::builder(), |world, (name, text)| world.template(name, text));
-        let yaml = agents.yaml(&AGENTS)
-            + &format!("providers:\n  spare:\n    base_url: {}\n", agents.llm_base_url());
-        let world = world.agents(&yaml).llm(agents.llm_base_url()).start().await;
-        let board = Board::start(world.pool.clone());
-        let loaded = templates();
-        let template = |scenario: &Scenario| {
-            Arc::clone(&loaded.iter().find(|(name, _)| *name == scenario.template).unwrap().1)
-        };
-        let drives =
-            scenarios.iter().map(|scenario| {
-                let template = template(scenario);
-                let (world, board) = (&world, &board);
-                async move {
-                    (scenario, drive::drive(world, board, &template, scenario).await, template)
-                }
-            });
-        // Not all at once: a wait for a retry must not be mistaken for a busy machine.
-        let runs: Vec<_> = futures::stream::iter(drives).buffer_unordered(24).collect().await;
-
-        let mut problems = Vec::new();
-        let mut taken = BTreeSet::new();
-        for (scenario, driven, template) in &runs {
-            let found = judge::judge(&agents, template, scenario, driven);
-            problems.extend(found.into_iter().map(|problem| format!("{scenario}: {problem}")));
-            taken.extend(driven.record.edges(template));
-        }
-        problems.extend(judge::lock_overlaps(runs.iter().map(|(_, driven, _)| &driven.record)));
-        let all: BTreeSet<Edge> = loaded.iter().flat_map(|(_, template)| edges(template)).collect();
-        problems.extend(all.difference(&taken).map(|edge| format!("no scenario takes {edge}")));
-        problems.extend(taken.difference(&all).map(|edge| format!("no template has {edge}")));
-        assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
-        drop(board);
-        world.stop().await;
-    });
+    run(prove::prove(&DIALECT));
 }

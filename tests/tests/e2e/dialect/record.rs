@@ -7,7 +7,7 @@ use sluice_engine::template::{Gate, StepKind, Template};
 use sluice_proto::event::Event;
 use sluice_tests::World;
 
-use super::edges::{Edge, failure_label};
+use super::suite::Edge;
 
 /// The events of one run.
 pub(super) struct Record {
@@ -68,7 +68,7 @@ impl Record {
             },
             "fail_step" => match data["error_type"].as_str()? {
                 kind @ ("gate_error" | "loop_limit") => kind.to_owned(),
-                _ => failure_label(template, step).to_owned(),
+                _ => template.failure_label(step).to_owned(),
             },
             "resume_workflow" => {
                 let paused = self.events[..n]

@@ -1,4 +1,5 @@
-//! What each run is given and what must become of it: data in `scenarios/`, one file a template.
+//! What each run is given and what must become of it: data in `scenarios/`, one file a template. `{ref}` in a
+//! text stands for the run's own name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -8,14 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sluice_tests::agents::{Agents, Call};
 
-const FILES: [&str; 6] = [
-    include_str!("scenarios/answer-question.yaml"),
-    include_str!("scenarios/build-feature.yaml"),
-    include_str!("scenarios/change-infrastructure.yaml"),
-    include_str!("scenarios/publish-docs.yaml"),
-    include_str!("scenarios/ship-pull-request.yaml"),
-    include_str!("scenarios/urgent-fix.yaml"),
-];
+use super::suite::{Suite, constant_part};
 
 /// By step, what is answered in turn; the last answer stays.
 type Answers = BTreeMap<String, Vec<Value>>;
@@ -60,6 +54,9 @@ pub(super) struct Scenario {
     /// What happened, in order.
     pub(super) trace: Vec<String>,
     pub(super) status: String,
+    /// Stand together in every question that the run puts to the model at a step, and in no other.
+    #[serde(skip)]
+    questions: BTreeMap<String, Vec<String>>,
     /// Set when the run does not complete.
     pub(super) failed: Option<Failed>,
     /// Part of the payload of a step's last call.
@@ -90,8 +87,18 @@ impl fmt::Display for Scenario {
 }
 
 /// Every scenario, its file's defaults filled in.
-pub(super) fn all() -> Vec<Scenario> {
-    FILES.iter().flat_map(|text| read(text)).collect()
+pub(super) fn all(suite: &Suite) -> Vec<Scenario> {
+    let loaded = suite.load();
+    let mut scenarios: Vec<Scenario> = suite.scenarios.iter().flat_map(|text| read(text)).collect();
+    for scenario in &mut scenarios {
+        let (_, template) = loaded.iter().find(|(name, _)| *name == scenario.template).unwrap();
+        let question = |step: &String| {
+            let constant = constant_part(template, step)?;
+            Some((step.clone(), vec![constant, scenario.reference.clone()]))
+        };
+        scenario.questions = template.steps.keys().filter_map(question).collect();
+    }
+    scenarios
 }
 
 fn read(text: &str) -> Vec<Scenario> {
@@ -99,7 +106,8 @@ fn read(text: &str) -> Vec<Scenario> {
     let mut scenarios = file.scenarios;
     for (n, scenario) in scenarios.iter_mut().enumerate() {
         scenario.template.clone_from(&file.template);
-        scenario.reference = format!("{}-{n}", file.template);
+        // All of one length, so that none is the beginning of another.
+        scenario.reference = format!("{}-{n:02}", file.template);
         scenario.counted = scenario.model.keys().cloned().collect();
         for (defaults, own) in
             [(&file.agents, &mut scenario.agents), (&file.model, &mut scenario.model)]
@@ -113,6 +121,7 @@ fn read(text: &str) -> Vec<Scenario> {
         scenario.context.insert("ref".to_owned(), json!(scenario.reference));
         scenario.context.insert("environment".to_owned(), json!(scenario.reference));
         scenario.context.extend(own);
+        scenario.write_out_references();
     }
     scenarios
 }
@@ -138,7 +147,9 @@ pub(super) async fn agents(scenarios: &[Scenario]) -> Agents {
     .await;
     for scenario in scenarios {
         for (step, texts) in &scenario.model {
-            agents.answer(&scenario.question(step), texts);
+            let needles = scenario.questions.get(step);
+            let needles = needles.unwrap_or_else(|| panic!("{scenario}: {step} asks no model"));
+            agents.answer_all(needles, texts);
         }
     }
     agents
@@ -153,13 +164,43 @@ fn reply(mut body: Value) -> (u16, Value) {
 }
 
 impl Scenario {
-    /// Stands in every question that this run asks about a step, and in no other.
-    pub(super) fn question(&self, step: &str) -> String {
-        format!("[{} {step}]", self.reference)
+    /// Whether the run put this question to the model at that step.
+    pub(super) fn asks(&self, step: &str, prompt: &Value) -> bool {
+        let text = prompt["messages"].to_string();
+        self.questions
+            .get(step)
+            .is_some_and(|needles| needles.iter().all(|needle| text.contains(needle)))
     }
 
-    /// The trace, with the run's own environment written out.
-    pub(super) fn expected_trace(&self) -> Vec<String> {
-        self.trace.iter().map(|line| line.replace("{ref}", &self.reference)).collect()
+    /// Whether the model, where it is asked at all, never gives an answer that counts.
+    pub(super) fn needs_no_answer(&self) -> bool {
+        self.trace.iter().any(|line| line.contains("gate_error"))
+            && self.counted.iter().all(|step| {
+                self.trace.iter().any(|line| {
+                    line.starts_with(&format!("{step} ")) && line.contains("gate_error")
+                })
+            })
+    }
+
+    fn write_out_references(&mut self) {
+        let reference = self.reference.clone();
+        for line in &mut self.trace {
+            *line = line.replace("{ref}", &reference);
+        }
+        let answers = self.agents.values_mut().chain(self.model.values_mut()).flatten();
+        let expected = [&mut self.sent, &mut self.asked, &mut self.told];
+        let expected = expected.into_iter().flat_map(|by_step| by_step.values_mut());
+        for value in self.context.values_mut().chain(answers).chain(expected) {
+            write_out(value, &reference);
+        }
+    }
+}
+
+fn write_out(value: &mut Value, reference: &str) {
+    match value {
+        Value::String(text) => *text = text.replace("{ref}", reference),
+        Value::Array(items) => items.iter_mut().for_each(|item| write_out(item, reference)),
+        Value::Object(fields) => fields.values_mut().for_each(|item| write_out(item, reference)),
+        _ => {}
     }
 }
