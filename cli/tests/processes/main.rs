@@ -9,9 +9,15 @@
 mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
+mod guide;
+#[cfg(feature = "full")]
 mod other_languages;
 mod outages;
 mod shared_work;
+#[cfg(feature = "full")]
+mod shell;
 mod sigkill;
 mod starting;
 mod stopping;
+#[cfg(feature = "full")]
+mod tasks;

@@ -1,12 +1,12 @@
 //! Sluice from outside: the `nats` program, and an agent in Python.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use sluice_tests::run;
 
+use super::shell::named_by;
 use sluice_tests::processes::process::{Process, tied_to_us};
 use sluice_tests::processes::record;
 use sluice_tests::processes::site::{LEASE, Site};
@@ -15,13 +15,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SCRIPT: &str = include_str!("../../../examples/external-agent/agent.py");
 const AGENTS: &str = include_str!("../../../examples/external-agent/agents.yaml");
 const TEMPLATE: &str = include_str!("../../../examples/external-agent/document.workflow.yaml");
-
-/// A program that the machine's owner names.
-fn named_by(variable: &str, what: &str) -> String {
-    let path = std::env::var(variable).unwrap_or_default();
-    assert!(Path::new(&path).is_file(), "{variable} must be the path of {what}, and is '{path}'");
-    path
-}
 
 /// What the `nats` program prints.
 fn nats(site: &Site, args: &[&str]) -> String {
