@@ -57,6 +57,8 @@ pub struct LaneView {
     /// Stream sequence up to which this lane delivers nothing any more: settled, or given up after too
     /// many deliveries.
     pub ack_floor: u64,
+    /// Every message of the lane up to this place in the stream was delivered at least once.
+    pub delivered: u64,
     /// Messages never delivered.
     pub pending: u64,
     /// Messages delivered and not settled.
@@ -184,6 +186,7 @@ impl Bus {
             stream_created_micros: micros(stream.created),
             last_sequence: stream.state.last_sequence,
             ack_floor: floor(&info),
+            delivered: info.delivered.stream_sequence,
             pending: info.num_pending,
             ack_pending: info.num_ack_pending as u64,
         })

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Resume(commands::resume::ResumeArgs),
     /// List runs
     List(commands::list::ListArgs),
+    /// List workers: who is there, and what they hold
+    Workers,
     /// List or check templates
     Template(commands::template::TemplateArgs),
     /// Check or count the prompts of agents that are models

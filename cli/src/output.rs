@@ -54,6 +54,11 @@ fn write_or_leave(out: &mut impl Write, text: &str) {
     }
 }
 
+/// A moment in UTC to the second, which is enough for people; `-` for none.
+pub(crate) fn seconds(moment: &serde_json::Value) -> String {
+    moment.as_str().unwrap_or("-").chars().take(19).collect()
+}
+
 /// Prints rows under a heading, aligned.
 pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) {
     let mut widths = heading.map(|cell| cell.chars().count());
@@ -83,9 +88,9 @@ pub(crate) fn mark(mark: &str) -> String {
 fn paint(text: &str, word: &str) -> String {
     let code = match word {
         "completed" | "ok" | "✓" => "32",
-        "running" | "pending" => "36",
+        "running" | "pending" | "live" => "36",
         "paused" | "warn" | "⚠" => "33",
-        "failed" | "fail" | "rolled_back" | "cancelled" | "✗" => "31",
+        "failed" | "fail" | "lost" | "rolled_back" | "cancelled" | "✗" => "31",
         _ => return text.to_owned(),
     };
     if !has_colours(&io::stdout()) {

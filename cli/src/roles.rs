@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sluice_bus::{Bus, BusConfig};
 use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
 use sluice_gateway::{Gateway, GatewayConfig};
-use sluice_proto::ids::AgentName;
-use sluice_worker::{AgentsFile, LlmSettings, Worker, WorkerConfig};
+use sluice_proto::ids::{AgentName, InvalidId, WorkerName};
+use sluice_worker::{AgentsFile, LlmSettings, Naming, Worker, WorkerConfig};
 
 use crate::config::{Config, key};
 use crate::embedded;
@@ -94,12 +94,38 @@ pub(crate) async fn worker(
     bus: Bus,
     agents: AgentsFile,
     share: Share,
+    naming: Naming,
 ) -> Result<Worker, CliError> {
     let Share { only, concurrency } = share;
     let llm = model(config)?;
-    let settings =
-        WorkerConfig { bus, agents, only, concurrency, worker_id: instance("worker"), llm };
+    let worker_id = process_of(&naming);
+    let settings = WorkerConfig { bus, agents, only, concurrency, naming, worker_id, llm };
     Ok(Worker::start(settings).await?)
+}
+
+/// The configured name of a worker, else the host's.
+pub(crate) fn naming(config: &Config) -> Result<Naming, CliError> {
+    let invalid = |error: InvalidId| CliError::Usage(error.to_string());
+    match config.text(key::WORKER_NAME) {
+        Some(name) => Ok(Naming::Chosen(WorkerName::parse(name).map_err(invalid)?)),
+        None => Ok(Naming::Numbered(WorkerName::parse(&host_token()).map_err(invalid)?)),
+    }
+}
+
+/// The host's name as one token; `worker` where it has none.
+fn host_token() -> String {
+    let token = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let host: String = host().chars().map(token).take(60).collect();
+    if host.is_empty() { "worker".to_owned() } else { host }
+}
+
+/// Names this process among all that ever had the name.
+fn process_of(naming: &Naming) -> WorkerName {
+    let (Naming::Chosen(name) | Naming::Numbered(name)) = naming;
+    let name: String = name.as_str().chars().take(80).collect();
+    WorkerName::parse(&format!("{name}-{}", process())).unwrap_or_else(|_| {
+        unreachable!("a name of 80 and a suffix of at most 28 token characters")
+    })
 }
 
 /// The configured model; none when nothing is configured. Half a configuration is an error, because
@@ -137,10 +163,18 @@ pub(crate) async fn gateway(config: &Config, bus: Bus) -> Result<Gateway, CliErr
 
 /// Names this process: role, host, process id.
 pub(crate) fn instance(role: &str) -> String {
+    format!("{role}-{}-{}", host(), process())
+}
+
+fn host() -> String {
     let host = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
     let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    // A container keeps its host name and its process id over a restart, and a claim of the former
-    // process must not count as one of this.
+    host.trim().to_owned()
+}
+
+/// A container keeps its host name and its process id over a restart, and a claim of the former process
+/// must not count as one of this.
+fn process() -> String {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    format!("{role}-{}-{}-{started:x}", host.trim(), std::process::id())
+    format!("{}-{started:x}", std::process::id())
 }

@@ -20,7 +20,7 @@ use crate::library::Library;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::store::{self, StoreError};
-use crate::{api, commands, leases, sweeper};
+use crate::{api, commands, leases, roster, sweeper};
 
 /// Coordinators share claims, heartbeats and results under this name.
 pub(crate) const QUEUE_GROUP: &str = "coordinator";
@@ -125,6 +125,8 @@ impl Coordinator {
         parts.spawn(async { told("leases", leases::run(part, stop).await) });
         let (part, stop) = run();
         parts.spawn(async { told("commands", commands::run(part, stop).await) });
+        let (part, stop) = run();
+        parts.spawn(async { told("roster", roster::run(part, stop).await) });
         let (part, stop) = run();
         parts.spawn(sweeper::run(part, stop));
         let service = api::serve(&shared).await?;

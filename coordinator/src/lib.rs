@@ -14,6 +14,7 @@ mod leases;
 mod library;
 mod loader;
 mod metrics;
+mod roster;
 mod store;
 mod sweeper;
 

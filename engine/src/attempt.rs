@@ -177,14 +177,20 @@ impl AttemptRow {
         }
     }
 
+    /// What is to be done about the attempt when it is known that whoever had its command is gone.
+    #[must_use]
+    pub fn lose(&self, now: Timestamp) -> Verdict {
+        if self.claimed && !self.idempotent {
+            return Verdict::GiveUp(Loss::Interrupted);
+        }
+        self.redispatch_lost(now)
+    }
+
     fn sweep_leased(&self, lease_until: Timestamp, now: Timestamp) -> Verdict {
         // A vanished worker comes before a slow one: who looks late must not take it for a time-out,
         // which may be tried again.
         if now > lease_until {
-            if self.claimed && !self.idempotent {
-                return Verdict::GiveUp(Loss::Interrupted);
-            }
-            return self.redispatch_lost(now);
+            return self.lose(now);
         }
         // The worker enforces the limit itself; a lease on top lets its own report arrive first.
         let limit_ms = self.timeout_ms.saturating_add(self.lease_ms);

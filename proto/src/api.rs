@@ -29,6 +29,8 @@ pub mod verb {
     pub const SYSTEM_HEALTH: &str = "system.health";
     /// The coordinator's counters, as Prometheus text.
     pub const SYSTEM_METRICS: &str = "system.metrics";
+    /// Workers, and what they hold.
+    pub const WORKER_LIST: &str = "worker.list";
 
     /// Verbs that change something: also taken from `sluice.command.v1.>`.
     pub const MUTATING: [&str; 2] = [WORKFLOW_EXECUTE, WORKFLOW_RESUME];

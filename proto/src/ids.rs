@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_WORKFLOW_ID_CHARS: usize = 64;
 /// Longest agent name, characters.
 pub const MAX_AGENT_NAME_CHARS: usize = 64;
+/// Longest worker name, characters: as long as the ids of workers that have none may be.
+pub const MAX_WORKER_NAME_CHARS: usize = 128;
 
 /// First path segments of the gateway's own routes: an id that equals one could not be asked for.
 pub const RESERVED_WORKFLOW_IDS: [&str; 5] =
@@ -26,6 +28,9 @@ pub enum InvalidId {
     /// Not an agent name.
     #[error("'{0}' is not an agent name: use 1 to 64 letters, digits, '-' or '_'")]
     Agent(String),
+    /// Not a worker name.
+    #[error("'{0}' is not a worker name: use 1 to 128 letters, digits, '-' or '_'")]
+    Worker(String),
     /// Not a command id.
     #[error("'{0}' is not a command id: expected <workflow id>:<step path>:<visit>:<attempt>")]
     Command(String),
@@ -96,6 +101,31 @@ impl AgentName {
     #[must_use]
     pub fn notify() -> Self {
         Self(Self::NOTIFY.to_owned())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Name of a worker, or of one process that had the name: safe as a subject token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct WorkerName(String);
+
+impl WorkerName {
+    /// Checks the character set and the length.
+    ///
+    /// # Errors
+    /// Names the text that is no worker name.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if is_token(text, MAX_WORKER_NAME_CHARS) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId::Worker(text.chars().take(160).collect()))
+        }
     }
 
     /// The name as text.
@@ -183,9 +213,16 @@ macro_rules! text_id {
 
 text_id!(AgentName);
 text_id!(CommandId);
+text_id!(WorkerName);
 text_id!(WorkflowId);
 
 impl fmt::Display for WorkflowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for WorkerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

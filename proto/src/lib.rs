@@ -11,6 +11,8 @@ pub mod event;
 pub mod ids;
 pub mod json;
 pub mod message;
+pub mod operations;
+pub mod roster;
 pub mod seal;
 pub mod subject;
 pub mod timestamp;

@@ -1,6 +1,6 @@
 //! NATS subjects, streams and consumers, spelled in one place.
 
-use crate::ids::{AgentName, WorkflowId};
+use crate::ids::{AgentName, WorkerName, WorkflowId};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "sluice";
@@ -132,6 +132,24 @@ impl Subjects {
     #[must_use]
     pub fn all_of(&self, kind: &str) -> String {
         format!("{}.{kind}.*.*", self.prefix)
+    }
+
+    /// Workers say here that they are there.
+    #[must_use]
+    pub fn announcements(&self) -> String {
+        format!("{}.worker.announce", self.prefix)
+    }
+
+    /// Asks every worker what it holds.
+    #[must_use]
+    pub fn roll_call(&self) -> String {
+        format!("{}.worker.call", self.prefix)
+    }
+
+    /// Asks one worker whether it is alive.
+    #[must_use]
+    pub fn presence_of(&self, worker_id: &WorkerName) -> String {
+        format!("{}.worker.ask.{worker_id}", self.prefix)
     }
 
     fn worker(&self, kind: &str, agent: &AgentName, workflow_id: &WorkflowId) -> String {

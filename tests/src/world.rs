@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sluice_bus::{Bus, BusConfig};
 use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
 use sluice_gateway::{Gateway, GatewayConfig};
-use sluice_worker::{AgentsFile, LlmSettings, Worker, WorkerConfig};
+use sluice_proto::ids::WorkerName;
+use sluice_worker::{AgentsFile, LlmSettings, Naming, Worker, WorkerConfig};
 use sqlx::PgPool;
 
 use crate::servers::{database, servers};
@@ -114,7 +115,7 @@ impl World {
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
         let bus = self.connect("worker").await;
-        let id = format!("worker-{}", self.workers.len() + 1);
+        let id = format!("worker-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let llm = self.llm.as_ref().map(|base_url| LlmSettings {
             base_url: base_url.parse().unwrap(),
             api_key: "a key of the tests".to_owned().into(),
@@ -125,7 +126,8 @@ impl World {
             agents: self.agents.clone(),
             only: None,
             concurrency: 64,
-            worker_id: id,
+            naming: Naming::Numbered(WorkerName::parse("worker").unwrap()),
+            worker_id: WorkerName::parse(&id).unwrap(),
             llm,
         };
         self.workers.push(Worker::start(config).await.unwrap());

@@ -6,11 +6,13 @@
 mod agents;
 mod channel;
 mod executor;
+mod roster;
 mod runtime;
 mod worker;
 
 pub use agents::{
     Agent, AgentsError, AgentsFile, Prompt, PromptFile, Provider, RuntimeSettings, Schema, Source,
 };
+pub use roster::Naming;
 pub use runtime::LlmSettings;
 pub use worker::{Worker, WorkerConfig, WorkerError};

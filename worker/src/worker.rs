@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_bus::{Bus, BusError};
-use sluice_proto::ids::AgentName;
-use tokio::sync::Semaphore;
+use sluice_proto::ids::{AgentName, WorkerName};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agents::{AgentsFile, nearest};
 use crate::executor::{Context, Held, Seat, pull, watch_cancels};
+use crate::roster::{Naming, Roster};
 use crate::runtime::{self, LlmSettings, Models, NotifyRuntime, QuestionRuntime, Runtime, Shared};
 
 /// Attempts of a reserved agent that one worker runs at the same time.
@@ -29,8 +30,10 @@ pub struct WorkerConfig {
     pub only: Option<Vec<AgentName>>,
     /// Attempts at the same time, over all agents.
     pub concurrency: usize,
-    /// Names this worker in claims and results; no two have the same.
-    pub worker_id: String,
+    /// What this worker is called; the same after a restart.
+    pub naming: Naming,
+    /// Names this process in claims and results; no two ever have the same.
+    pub worker_id: WorkerName,
     /// The model that is asked where nobody names one.
     pub llm: Option<LlmSettings>,
 }
@@ -52,10 +55,34 @@ pub enum WorkerError {
     /// No HTTP client can be made.
     #[error("no HTTP client: {0}")]
     Http(String),
+    /// Two workers that are alive cannot have one name.
+    #[error("a worker named '{name}' is alive ({holder}); choose another name with --name")]
+    NameTaken {
+        /// The name.
+        name: WorkerName,
+        /// Who has it.
+        holder: String,
+    },
+    /// It was taken for lost, and what it held was given to others.
+    #[error("another worker has taken the name '{name}' since ({holder})")]
+    Superseded {
+        /// The name.
+        name: WorkerName,
+        /// Who has it.
+        holder: String,
+    },
+    /// Worker and coordinator are of versions that do not fit.
+    #[error(
+        "the coordinator does not understand how this worker announces itself; use the same version of both"
+    )]
+    NotUnderstood,
     /// NATS is not as it has to be.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
+
+/// Time for the last word to the coordinator.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// A running worker.
 pub struct Worker {
@@ -81,13 +108,24 @@ impl Worker {
             attempts: TaskTracker::new(),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
+            left: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            expelled: watch::Sender::new(None),
+            roll_calls: watch::Sender::new(None),
         });
         let worker = Self { context, pulling: TaskTracker::new() };
+        let roster = Roster::new(
+            Arc::clone(&worker.context),
+            config.naming,
+            names.clone(),
+            config.concurrency,
+        );
+        let name = roster.join().await?;
         for seat in seats {
             worker.serve(seat).await?;
         }
         worker.pulling.close();
-        tracing::info!(worker.id = worker.context.worker_id, agents = ?names.iter().map(AgentName::as_str).collect::<Vec<_>>(), "worker started");
+        tracing::info!(worker.name = %name, worker.id = %worker.context.worker_id, agents = ?names.iter().map(AgentName::as_str).collect::<Vec<_>>(), "worker started");
         Ok(worker)
     }
 
@@ -105,6 +143,17 @@ impl Worker {
         self.context.held.count()
     }
 
+    /// Returns when the worker may not go on, with the reason: another one has its name, and what it held
+    /// was given to others.
+    pub async fn expelled(&self) -> String {
+        let mut expelled = self.context.expelled.subscribe();
+        match expelled.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The sender lives as long as this worker.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Pulls nothing more and gives what runs until the end of `grace`. The rest is handed back: what was
     /// not claimed is delivered again at once, what was claimed is left to its lease.
     pub async fn stop(self, grace: Duration) {
@@ -114,7 +163,7 @@ impl Worker {
         context.attempts.close();
         if timeout(grace, context.attempts.wait()).await.is_err() {
             tracing::info!(
-                worker.id = context.worker_id,
+                worker.id = %context.worker_id,
                 held = self.held(),
                 "grace is over, handing back"
             );
@@ -122,10 +171,14 @@ impl Worker {
         context.ended.cancel();
         if timeout(HAND_BACK_TIME, context.attempts.wait()).await.is_err() {
             tracing::warn!(
-                worker.id = context.worker_id,
+                worker.id = %context.worker_id,
                 held = self.held(),
                 "attempts did not end in time"
             );
+        }
+        context.left.cancel();
+        if timeout(LEAVE_TIME, context.gone.cancelled()).await.is_err() {
+            tracing::debug!("nobody was told that this worker leaves; its lease will tell");
         }
         if let Err(error) = context.bus.flush().await {
             tracing::debug!(%error, "what was handed back may not have left");
@@ -137,6 +190,8 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.context.closing.cancel();
         self.context.ended.cancel();
+        self.context.left.cancel();
+        self.context.gone.cancel();
     }
 }
 

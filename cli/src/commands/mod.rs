@@ -14,6 +14,7 @@ pub(crate) mod status;
 pub(crate) mod template;
 pub(crate) mod watch;
 pub(crate) mod worker;
+mod workers;
 
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Watch(args) => watch::run(global, args).await,
         Command::Resume(args) => resume::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
+        Command::Workers => workers::run(global).await,
         Command::Template(args) => template::run(global, args).await,
         Command::Prompts(args) => prompts::run(global, &args),
         Command::Config => config::run(global),

@@ -17,6 +17,10 @@ pub(crate) struct WorkerArgs {
     /// Run only these agents [default: all of the agents file]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     agents: Option<Vec<AgentName>>,
+    /// What this worker is called, the same after every restart [env: SLUICE_WORKER_NAME]
+    /// [default: the host's name, numbered if it is in use]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Attempts at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     concurrency: usize,
@@ -35,6 +39,7 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Result<(), CliErro
     let flags = [
         flag(key::AGENTS_FILE, "--agents-file", args.agents_file.as_ref()),
         flag(key::NATS_URL, "--nats-url", args.nats_url.as_ref()),
+        flag(key::WORKER_NAME, "--name", args.name.as_ref()),
     ];
     let config = super::load(global, flags.into_iter().flatten())?;
     logging::start(&config, None)?;
@@ -44,16 +49,19 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Result<(), CliErro
         started = Box::pin(start(&config, share)) => started?,
         () = signals.next() => return Ok(()),
     };
-    signals.next().await;
+    let expelled = tokio::select! {
+        () = signals.next() => None,
+        reason = worker.expelled() => Some(reason),
+    };
     tracing::info!("worker stops; a second signal hurries");
     signals.unless_hurried(Box::pin(worker.stop(Duration::from_secs(args.grace)))).await;
-    Ok(())
+    expelled.map_or(Ok(()), |reason| Err(CliError::Failed(reason)))
 }
 
 async fn start(config: &Config, share: Share) -> Result<sluice_worker::Worker, CliError> {
     let agents = roles::agents(config)?;
     let bus = roles::connect(config, config.required(key::NATS_URL), "worker").await?;
-    roles::worker(config, bus, agents, share).await
+    roles::worker(config, bus, agents, share, roles::naming(config)?).await
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

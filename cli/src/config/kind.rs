@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sluice_proto::ids::WorkerName;
+
 /// What a value must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -18,6 +20,8 @@ pub(crate) enum Kind {
     List,
     /// Lower-case letters, digits and `-`.
     Token,
+    /// Letters, digits, `-` and `_`.
+    Name,
 }
 
 impl Kind {
@@ -31,6 +35,9 @@ impl Kind {
             }
             Self::Duration => (duration(value).is_some(), "a duration like 500ms, 10s or 2m"),
             Self::Url(schemes) => (is_url(value, schemes), url_example(schemes)),
+            Self::Name => {
+                (WorkerName::parse(value).is_ok(), "1 to 128 letters, digits, '-' or '_'")
+            }
             Self::Token => (is_token(value), "1 to 32 lower-case letters, digits or '-'"),
         };
         if right { Ok(value.to_owned()) } else { Err(expected) }

@@ -47,6 +47,7 @@ settings! {
     LEASE = "lease", ["SLUICE_LEASE"], Some("10s"), Duration, Open;
     TEMPLATES_DIR = "templates_dir", ["SLUICE_TEMPLATES_DIR"], None, Text, Open;
     AGENTS_FILE = "agents_file", ["SLUICE_AGENTS_FILE"], None, Text, Open;
+    WORKER_NAME = "worker_name", ["SLUICE_WORKER_NAME"], None, Kind::Name, Open;
     GATEWAY_ADDR = "gateway_addr", ["SLUICE_GATEWAY_ADDR"], Some("127.0.0.1:8001"), Address, Open;
     STATE_ADDR = "state_addr", ["SLUICE_STATE_ADDR"], Some("127.0.0.1:8008"), Address, Open;
     PUBLIC_URL = "public_url", ["SLUICE_PUBLIC_URL"], None, HTTP, Open;

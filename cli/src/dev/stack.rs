@@ -5,8 +5,9 @@ use std::time::Duration;
 use sluice_bus::Bus;
 use sluice_coordinator::Coordinator;
 use sluice_gateway::Gateway;
+use sluice_proto::ids::WorkerName;
 use sluice_servers::Servers;
-use sluice_worker::Worker;
+use sluice_worker::{Naming, Worker};
 
 use super::folder::DataFolder;
 use crate::config::{Config, key};
@@ -15,6 +16,8 @@ use crate::roles::{self, Databases, Share};
 
 /// Attempts at the same time. More than a laptop's agents will want.
 const CONCURRENCY: usize = 64;
+/// What its worker is called.
+const WORKER: &str = "dev";
 /// How long agents may go on after somebody wanted to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -47,8 +50,11 @@ impl Stack {
         let bus = roles::connect(config, &nats, "coordinator").await?;
         let coordinator = roles::coordinator(config, bus, databases, &agents, event_secret).await?;
         let bus = roles::connect(config, &nats, "worker").await?;
+        // The installation is the data folder's own, and so is the name in it.
+        let name =
+            WorkerName::parse(WORKER).map_err(|error| CliError::Failed(error.to_string()))?;
         let share = Share { only: None, concurrency: CONCURRENCY };
-        let worker = roles::worker(config, bus, agents, share).await?;
+        let worker = roles::worker(config, bus, agents, share, Naming::Chosen(name)).await?;
         let bus = roles::connect(config, &nats, "gateway").await?;
         let gateway = roles::gateway(config, bus.clone()).await?;
         Ok(Self { gateway, bus, worker, coordinator })

@@ -10,6 +10,7 @@ mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
 mod guide;
+mod names;
 #[cfg(feature = "full")]
 mod other_languages;
 mod outages;

@@ -7,6 +7,7 @@ mod metrics;
 mod resume;
 mod status;
 mod templates;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +28,12 @@ use crate::coordinator::Shared;
 use crate::intake::{Item, ReplyTo, Work};
 
 /// Every verb, in the order of their names.
-pub(crate) const VERBS: [&str; 9] = [
+pub(crate) const VERBS: &[&str] = &[
     verb::SYSTEM_HEALTH,
     verb::SYSTEM_METRICS,
     verb::TEMPLATE_LIST,
     verb::TEMPLATE_VALIDATE,
+    verb::WORKER_LIST,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
     verb::WORKFLOW_RESUME,
@@ -49,7 +51,7 @@ pub(crate) type Answer = Result<Bytes, ApiError>;
 
 /// Registers the service.
 pub(crate) async fn serve(shared: &Shared) -> Result<ApiService, BusError> {
-    shared.bus.api_service(env!("CARGO_PKG_VERSION"), &VERBS).await
+    shared.bus.api_service(env!("CARGO_PKG_VERSION"), VERBS).await
 }
 
 /// Answers requests until told to stop; those that had arrived are still answered.
@@ -116,6 +118,7 @@ pub(crate) async fn handle(
         verb::SYSTEM_METRICS => metrics::handle(shared),
         verb::TEMPLATE_LIST => templates::list(shared),
         verb::TEMPLATE_VALIDATE => templates::validate(body),
+        verb::WORKER_LIST => workers::list(shared).await,
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,
         verb::WORKFLOW_RESUME => resume::handle(shared, body, request_id).await,

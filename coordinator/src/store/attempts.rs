@@ -267,6 +267,64 @@ pub(crate) async fn queued_lanes(
     .await?)
 }
 
+/// What a worker holds by name.
+pub(crate) async fn held_by(
+    connection: &mut PgConnection,
+    worker_id: &str,
+) -> Result<Vec<StoredAttempt>, StoreError> {
+    sqlx::query("select * from attempts where worker_id = $1 and lease_until is not null")
+        .bind(worker_id)
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// Attempts that somebody holds, oldest first.
+pub(crate) async fn leased(
+    connection: &mut PgConnection,
+) -> Result<Vec<StoredAttempt>, StoreError> {
+    sqlx::query(
+        "select * from attempts where lease_until is not null order by leased_at limit 5000",
+    )
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
+/// How far a lane was delivered at some moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivered {
+    pub(crate) agent: String,
+    pub(crate) urgent: bool,
+    pub(crate) stream_created_micros: i64,
+    pub(crate) sequence: u64,
+}
+
+/// Attempts whose command was delivered by then and of which nobody was heard since.
+pub(crate) async fn find_unheard(
+    connection: &mut PgConnection,
+    lane: &Delivered,
+) -> Result<Vec<StoredAttempt>, StoreError> {
+    sqlx::query(
+        "select * from attempts
+          where agent = $1 and urgent = $2 and lease_until is null
+            and stream_created_micros = $3 and stream_sequence <= $4",
+    )
+    .bind(&lane.agent)
+    .bind(lane.urgent)
+    .bind(lane.stream_created_micros)
+    .bind(bigint(lane.sequence))
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
 /// The database's clock, to compare with `published_at`.
 pub(crate) async fn database_now(connection: &mut PgConnection) -> Result<Moment, StoreError> {
     Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(connection).await?)

@@ -9,22 +9,24 @@ use sqlx::{Connection, PgConnection, SqlSafeStr};
 
 use super::StoreError;
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/0001_first.sql")),
+    (10, "workers", include_str!("../../migrations/0010_workers.sql")),
+];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.
 pub(crate) async fn migrate(owner_url: &str, run_time_url: &str) -> Result<(), StoreError> {
     let mut connection = PgConnection::connect(owner_url).await?;
-    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+    let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
         let sql = sql.into_sql_str();
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
     });
-    let migrator = Migrator::with_migrations(migrations.to_vec());
+    let migrator = Migrator::with_migrations(migrations.collect());
     migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
         StoreError::Unreadable { what: "schema".to_owned(), cause: error.to_string() }
     })?;
     let run_time = PgConnectOptions::from_str(run_time_url)?;
-    sqlx::query("select grant_run_time($1::name)")
+    sqlx::query("select grant_run_time($1::name), grant_operations($1::name)")
         .bind(run_time.get_username())
         .execute(&mut connection)
         .await?;

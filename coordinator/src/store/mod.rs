@@ -10,6 +10,7 @@ pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod templates;
 pub(crate) mod watch;
+pub(crate) mod workers;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -79,10 +79,34 @@ async fn act(
     lane: Option<&Lane>,
     now: Timestamp,
 ) -> Result<(), SweepError> {
+    let judged = found.into_iter().map(|stored| {
+        let verdict = stored.row.sweep(lane, now);
+        (stored, verdict)
+    });
+    carry_out(shared, judged).await
+}
+
+/// Carries on with attempts whose worker is known to be gone.
+pub(crate) async fn lose(
+    shared: &Arc<Shared>,
+    found: Vec<StoredAttempt>,
+) -> Result<(), SweepError> {
+    let now = now();
+    let judged = found.into_iter().map(|stored| {
+        let verdict = stored.row.lose(now);
+        (stored, verdict)
+    });
+    carry_out(shared, judged).await
+}
+
+async fn carry_out(
+    shared: &Arc<Shared>,
+    judged: impl Iterator<Item = (StoredAttempt, Verdict)>,
+) -> Result<(), SweepError> {
     let mut publish = Vec::new();
     let mut changes: Vec<(StoredAttempt, AttemptRow)> = Vec::new();
-    for stored in found {
-        match stored.row.sweep(lane, now) {
+    for (stored, verdict) in judged {
+        match verdict {
             Verdict::Keep => {}
             Verdict::Publish => publish.push(stored),
             Verdict::Redispatch(row) => changes.push((stored, row)),

@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use attempts::lose;
+
 use crate::coordinator::Shared;
-use crate::store::{self, StoreError, events, requests};
+use crate::roster;
+use crate::store::{self, StoreError, events, requests, workers};
 
 /// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
 const INTERVAL_MS: u64 = 500;
@@ -25,7 +28,7 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Why a sweep was not finished.
 #[derive(Debug, thiserror::Error)]
-enum SweepError {
+pub(crate) enum SweepError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -101,6 +104,9 @@ async fn sweep(
     // Asked first: without NATS nothing is swept.
     let created = shared.bus.steps_stream_created().await?;
     attempts::sweep_overdue(shared, leases).await?;
+    if leases == Leases::Judged {
+        roster::sweep(shared).await?;
+    }
     if created.is_none() {
         shared.bus.ensure_topology().await?;
     }
@@ -113,6 +119,7 @@ async fn sweep(
         let mut connection = shared.pool.acquire().await?;
         events::ensure_partitions(&mut connection).await?;
         requests::delete_old(&mut connection).await?;
+        workers::delete_lost(&mut connection).await?;
     }
     Ok(())
 }

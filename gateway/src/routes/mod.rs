@@ -10,6 +10,7 @@ mod resume;
 mod state;
 mod status;
 mod templates;
+mod workers;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Route> {
         list::route(),
         state::route(),
         state::plural_route(),
+        workers::route(),
         health::route(),
         ready::route(),
         metrics::route(),

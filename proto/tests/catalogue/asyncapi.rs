@@ -6,7 +6,7 @@ use sluice_proto::api::verb;
 use super::Entry;
 
 /// Which role of ours sends; the other side may be anybody's program.
-const STREAMS: [Channel; 7] = [
+const STREAMS: [Channel; 10] = [
     Channel {
         name: "step",
         address: "sluice.step.{agent}",
@@ -56,6 +56,30 @@ const STREAMS: [Channel; 7] = [
         action: "send",
     },
     Channel {
+        name: "workerAnnounce",
+        address: "sluice.worker.announce",
+        about: "A worker says that it is there: when it starts, within every lease, and when it leaves. Optional: without it only leases tell that a worker is gone.",
+        message: "announcement",
+        reply: Some("announcement_reply"),
+        action: "receive",
+    },
+    Channel {
+        name: "workerAsk",
+        address: "sluice.worker.ask.{worker_id}",
+        about: "Asks a worker that announced itself whether it is alive.",
+        message: "presence_question",
+        reply: Some("presence"),
+        action: "send",
+    },
+    Channel {
+        name: "workerCall",
+        address: "sluice.worker.call",
+        about: "Asks every worker for a heartbeat of each attempt it holds of these agents, at once: what was delivered and not heard of is dispatched again.",
+        message: "roll_call",
+        reply: None,
+        action: "send",
+    },
+    Channel {
         name: "event",
         address: "sluice.event.{slug}.{workflow_id}.{action}",
         about: "Every committed event, JetStream stream SLUICE_EVENTS. A feed, never the truth.",
@@ -66,7 +90,7 @@ const STREAMS: [Channel; 7] = [
 ];
 
 /// Verb, request and reply; an entry's name or none where the body is empty or plain text.
-const API: [(&str, Option<&str>, Option<&str>); 9] = [
+const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::WORKFLOW_EXECUTE, Some("execute_request"), Some("execute_response")),
     (verb::WORKFLOW_STATUS, Some("workflow_request"), Some("status_response")),
     (verb::WORKFLOW_STATE, Some("workflow_request"), Some("state_response")),
@@ -76,6 +100,7 @@ const API: [(&str, Option<&str>, Option<&str>); 9] = [
     (verb::TEMPLATE_VALIDATE, Some("validate_request"), Some("validate_response")),
     (verb::SYSTEM_HEALTH, None, Some("health_response")),
     (verb::SYSTEM_METRICS, None, None),
+    (verb::WORKER_LIST, None, Some("workers_response")),
 ];
 
 struct Channel {
@@ -93,7 +118,7 @@ pub(crate) fn document(entries: &[Entry]) -> Value {
     for channel in &STREAMS {
         document.stream(channel);
     }
-    for (verb, request, reply) in API {
+    for (verb, request, reply) in API.iter().copied() {
         document.verb(verb, request, reply);
     }
     let mut messages: Map<String, Value> =

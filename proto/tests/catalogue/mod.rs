@@ -5,6 +5,8 @@ mod api;
 pub(crate) mod asyncapi;
 mod events;
 mod messages;
+mod operations;
+mod roster;
 
 use std::fmt::Debug;
 
@@ -43,7 +45,9 @@ pub(crate) struct Sample {
 pub(crate) fn entries() -> Vec<Entry> {
     let mut entries = messages::entries();
     entries.push(events::entry());
+    entries.extend(roster::entries());
     entries.extend(api::entries());
+    entries.extend(operations::entries());
     entries
 }
 

@@ -24,6 +24,8 @@ const QUEUE_NOTICE: Duration = Duration::from_secs(10);
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(15);
 /// A command that was sent again comes back after this, when its first execution here has ended.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(1);
+/// An attempt that begins so soon after a roll call was under way to its worker when it was made.
+const ROLL_CALL_ECHO: Duration = Duration::from_secs(1);
 /// Heartbeats are neither more nor less frequent than this, whatever a command says.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -116,6 +118,12 @@ impl Attempt {
                 Ok(fence) => self.held.replace_fence(fence),
                 Err(ending) => return ending,
             }
+        } else if delivery.delivered_count > 1 {
+            // Whoever had it first may have ended it, or it was given to others: agents are not called
+            // for nothing.
+            if let Err(ending) = self.confirm().await {
+                return ending;
+            }
         }
         let started_at = now();
         let heartbeats = self.heartbeats();
@@ -143,7 +151,7 @@ impl Attempt {
             v: MESSAGE_VERSION,
             command_id: command.command_id.clone(),
             fence: command.fence,
-            worker_id: self.context.worker_id.clone(),
+            worker_id: self.context.worker_id.to_string(),
         };
         let subject = bus.subjects().claim(&command.agent, &command.workflow_id);
         let body = report::to_bytes(&claim);
@@ -170,6 +178,26 @@ impl Attempt {
             }
             Ok(ClaimReply::Refused { reason }) => {
                 self.refused("claim", reason);
+                Err(Ending::Settled)
+            }
+            Err(_) => Err(Ending::Later(Some(ELSEWHERE_PAUSE))),
+        }
+    }
+
+    /// Makes sure that the attempt is still wanted under the fence of its command.
+    async fn confirm(&self) -> Result<(), Ending> {
+        let bus = &self.context.bus;
+        let subject = bus.subjects().heartbeat(&self.command.agent, &self.command.workflow_id);
+        let body = report::to_bytes(&self.heartbeat());
+        let reply = tokio::select! {
+            reply = ask::until_answered::<ClaimReply>(bus, &subject, &body, ask::ANSWER_TIMEOUT) => reply,
+            () = self.context.ended.cancelled() => return Err(Ending::Later(None)),
+            () = self.held.revoked.cancelled() => return Err(Ending::Settled),
+        };
+        match reply {
+            Ok(ClaimReply::Granted { .. }) => Ok(()),
+            Ok(ClaimReply::Refused { reason }) => {
+                self.refused("redelivery", reason);
                 Err(Ending::Settled)
             }
             Err(_) => Err(Ending::Later(Some(ELSEWHERE_PAUSE))),
@@ -220,25 +248,38 @@ impl Attempt {
         }
     }
 
-    /// The first one comes when a third of the lease is over: short attempts cause no traffic.
+    /// The first one comes when a third of the lease is over, or when somebody asks who has what: short
+    /// attempts cause no traffic.
     async fn heartbeats(&self) -> std::convert::Infallible {
         let pause =
             Duration::from_millis(self.command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
         let bus = &self.context.bus;
         let subject = bus.subjects().heartbeat(&self.command.agent, &self.command.workflow_id);
+        let mut calls = self.context.roll_calls.subscribe();
+        let just_called = calls.borrow_and_update().is_some_and(|at| at.elapsed() < ROLL_CALL_ECHO);
+        let mut wait = if just_called { Duration::ZERO } else { pause };
         loop {
-            sleep(pause).await;
-            let lines = self.progress.take();
-            let heartbeat = Heartbeat {
-                v: MESSAGE_VERSION,
-                command_id: self.command.command_id.clone(),
-                fence: self.held.fence(),
-                worker_id: self.context.worker_id.clone(),
-                progress: (!lines.is_empty()).then(|| json!({ "lines": lines })),
-            };
-            if let Err(error) = bus.publish(subject.as_str(), report::to_bytes(&heartbeat)).await {
+            tokio::select! {
+                () = sleep(wait) => {}
+                // Its sender lives as long as this attempt.
+                _ = calls.changed() => {}
+            }
+            wait = pause;
+            let heartbeat = report::to_bytes(&self.heartbeat());
+            if let Err(error) = bus.publish(subject.as_str(), heartbeat).await {
                 tracing::debug!(%error, "a heartbeat was not sent");
             }
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let lines = self.progress.take();
+        Heartbeat {
+            v: MESSAGE_VERSION,
+            command_id: self.command.command_id.clone(),
+            fence: self.held.fence(),
+            worker_id: self.context.worker_id.to_string(),
+            progress: (!lines.is_empty()).then(|| json!({ "lines": lines })),
         }
     }
 
@@ -261,7 +302,7 @@ fn panicked(error: &JoinError) -> Outcome {
     failure("worker_panic", false, "the worker has a defect: the agent's runtime panicked").into()
 }
 
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     OffsetDateTime::now_utc().into()
 }
 

@@ -65,6 +65,11 @@ impl Held {
         self.lock().len()
     }
 
+    /// Ends every attempt: none of them is this worker's any more.
+    pub(crate) fn revoke_all(&self) {
+        self.lock().values().for_each(|hold| hold.revoked.cancel());
+    }
+
     /// Ends the attempt, if it is here under this fence or an older one.
     fn revoke(&self, notice: &CancelNotice) {
         if let Some(hold) = self.lock().get(&notice.command_id)

@@ -15,20 +15,23 @@ mod slots;
 use std::sync::Arc;
 
 use sluice_bus::Bus;
-use sluice_proto::ids::AgentName;
-use tokio::sync::Semaphore;
+use sluice_proto::ids::{AgentName, WorkerName};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::runtime::Runtime;
 
+pub(crate) use attempt::now;
 pub(crate) use held::{Held, watch_cancels};
 pub(crate) use pull::pull;
 
 /// What all attempts of a worker share.
 pub(crate) struct Context {
     pub(crate) bus: Bus,
-    pub(crate) worker_id: String,
+    /// This process, in claims, heartbeats and results.
+    pub(crate) worker_id: WorkerName,
     pub(crate) held: Held,
     pub(crate) attempts: TaskTracker,
     /// Room for attempts over all agents.
@@ -37,6 +40,14 @@ pub(crate) struct Context {
     pub(crate) closing: CancellationToken,
     /// What has not ended yet is handed back.
     pub(crate) ended: CancellationToken,
+    /// Nothing is held any more.
+    pub(crate) left: CancellationToken,
+    /// The coordinator was told so, as far as possible.
+    pub(crate) gone: CancellationToken,
+    /// Why the worker may not go on.
+    pub(crate) expelled: watch::Sender<Option<String>>,
+    /// When somebody last asked what is held here.
+    pub(crate) roll_calls: watch::Sender<Option<Instant>>,
 }
 
 /// An agent that this worker runs.

@@ -71,7 +71,7 @@ impl Attempt {
             error,
             usage: outcome.usage,
             insights: outcome.insights,
-            worker_id: self.context.worker_id.clone(),
+            worker_id: self.context.worker_id.to_string(),
             started_at,
             finished_at: now(),
         }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use sluice_bus::Bus;
 use sluice_proto::ids::AgentName;
-use sluice_worker::{AgentsFile, Worker, WorkerConfig};
+use sluice_proto::ids::WorkerName;
+use sluice_worker::{AgentsFile, Naming, Worker, WorkerConfig};
 
 use crate::SOON;
 use crate::coordinator::Coordinator;
@@ -36,7 +37,8 @@ impl Bench {
             agents,
             only: None,
             concurrency: 16,
-            worker_id: "w-1".to_owned(),
+            naming: Naming::Numbered(WorkerName::parse("w").unwrap()),
+            worker_id: WorkerName::parse("w-1").unwrap(),
             llm: None,
         }
     }

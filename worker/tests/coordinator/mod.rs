@@ -43,11 +43,23 @@ impl Coordinator {
         tokio::spawn(answer(requests, Arc::clone(&claim_script), claimed));
         let requests = bus.serve(bus.subjects().all_of("result"), "coordinator").await.unwrap();
         tokio::spawn(answer(requests, Arc::clone(&result_script), reported));
-        let mut messages = bus.subscribe(bus.subjects().all_of("heartbeat")).await.unwrap();
+        let mut requests =
+            bus.serve(bus.subjects().all_of("heartbeat"), "coordinator").await.unwrap();
         tokio::spawn(async move {
-            while let Some(message) = messages.next().await {
-                let _ =
-                    beat.send((message.subject, serde_json::from_slice(&message.payload).unwrap()));
+            while let Some(request) = requests.next().await {
+                let body = serde_json::from_slice(&request.payload).unwrap();
+                let _ = beat.send((request.subject.clone(), body));
+                // Only a redelivered command is asked about; it is still wanted.
+                let granted =
+                    json!({"status": "granted", "fence": 7, "lease_until": "2031-03-04T05:06:07Z"});
+                request.respond(granted.to_string()).await.unwrap();
+            }
+        });
+        let mut requests = bus.serve(bus.subjects().announcements(), "coordinator").await.unwrap();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                let welcome = json!({"status": "welcome", "lease_ms": 30_000});
+                request.respond(welcome.to_string()).await.unwrap();
             }
         });
         Self { bus, claim_script, result_script, claims, results, heartbeats }
