@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::event::{Status, StepStatus};
+use crate::event::{Event, Status, StepStatus};
 use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
 
@@ -17,6 +17,8 @@ pub mod verb {
     pub const WORKFLOW_STATUS: &str = "workflow.status";
     /// Whole state of a run, context and approvals included.
     pub const WORKFLOW_STATE: &str = "workflow.state";
+    /// A page of a run's history.
+    pub const WORKFLOW_EVENTS: &str = "workflow.events";
     /// Runs, newest first.
     pub const WORKFLOW_LIST: &str = "workflow.list";
     /// Decide what a paused run waits for.
@@ -224,6 +226,49 @@ pub struct ListRequest {
 pub struct ListResponse {
     /// Newest first.
     pub workflows: Vec<WorkflowSummary>,
+}
+
+/// Body of `workflow.events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsRequest {
+    /// The run.
+    pub workflow_id: String,
+    /// Only events of this action, in upper or lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// At most this many, 100 when absent, never more than 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Leave out this many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u32>,
+}
+
+/// Answer to `workflow.events`.
+///
+/// Over NATS it ends early when a message would not hold more; the gateway asks for the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsResponse {
+    /// The run.
+    pub workflow_id: WorkflowId,
+    /// How many there are, with the filter and without the page.
+    pub total_events: u64,
+    /// Left out before the first of these.
+    pub offset: u32,
+    /// The limit in force.
+    pub limit: u32,
+    /// In the order in which they were written.
+    pub events: Vec<EventRecord>,
+}
+
+/// One event with its signature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventRecord {
+    /// What was signed, as canonical JSON.
+    #[serde(flatten)]
+    pub event: Event,
+    /// Lower hex HMAC-SHA256 of that, under the secret that `key_id` names.
+    pub signature: String,
 }
 
 /// One run in a list.

@@ -78,6 +78,26 @@ pub enum EventBody {
 }
 
 impl EventBody {
+    /// Every action's name, in the order of a run's life.
+    pub const ACTIONS: [&str; 16] = [
+        "start_workflow",
+        "record_output",
+        "complete_step",
+        "fail_step",
+        "retry_step",
+        "pause_workflow",
+        "approve_gate",
+        "reject_gate",
+        "resume_workflow",
+        "rollback_step",
+        "wait_lock",
+        "acquire_lock",
+        "release_lock",
+        "notify",
+        "capture_insight",
+        "complete_workflow",
+    ];
+
     /// The action's name as stored.
     #[must_use]
     pub fn action(&self) -> &'static str {

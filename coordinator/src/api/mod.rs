@@ -1,5 +1,6 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
+mod events;
 mod execute;
 mod health;
 mod list;
@@ -34,6 +35,7 @@ pub(crate) const VERBS: &[&str] = &[
     verb::TEMPLATE_LIST,
     verb::TEMPLATE_VALIDATE,
     verb::WORKER_LIST,
+    verb::WORKFLOW_EVENTS,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
     verb::WORKFLOW_RESUME,
@@ -119,6 +121,7 @@ pub(crate) async fn handle(
         verb::TEMPLATE_LIST => templates::list(shared),
         verb::TEMPLATE_VALIDATE => templates::validate(body),
         verb::WORKER_LIST => workers::list(shared).await,
+        verb::WORKFLOW_EVENTS => events::handle(shared, body).await,
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,
         verb::WORKFLOW_RESUME => resume::handle(shared, body, request_id).await,

@@ -1,5 +1,6 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
+mod events;
 mod execute;
 mod health;
 mod list;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Route> {
         resume::route(),
         templates::route(),
         list::route(),
+        events::route(),
         state::route(),
         state::plural_route(),
         workers::route(),

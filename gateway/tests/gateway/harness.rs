@@ -25,10 +25,11 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static SHARED: Mutex<Weak<Nats>> = Mutex::new(Weak::new());
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-pub(crate) const VERBS: [&str; 9] = [
+pub(crate) const VERBS: [&str; 10] = [
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_STATUS,
     verb::WORKFLOW_STATE,
+    verb::WORKFLOW_EVENTS,
     verb::WORKFLOW_LIST,
     verb::WORKFLOW_RESUME,
     verb::TEMPLATE_LIST,
@@ -154,6 +155,7 @@ pub(crate) fn answer_well(verb: &str) -> Answer {
         verb::WORKFLOW_EXECUTE => golden("execute_response"),
         verb::WORKFLOW_STATUS => golden("status_response.paused"),
         verb::WORKFLOW_STATE => golden("state_response"),
+        verb::WORKFLOW_EVENTS => golden("events_response"),
         verb::WORKFLOW_LIST => golden("list_response"),
         verb::WORKFLOW_RESUME => golden("resume_response"),
         verb::TEMPLATE_LIST => golden("templates_response"),

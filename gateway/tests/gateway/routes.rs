@@ -1,8 +1,10 @@
 //! Every route when all is well.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
-use crate::harness::{World, answer_well, golden, send, test};
+use crate::harness::{Answer, World, answer_well, golden, send, test};
 
 #[test]
 fn execute_passes_the_body_on_unchanged() {
@@ -47,6 +49,12 @@ fn reading_routes_give_the_coordinators_bytes() {
             ),
             ("/workflow/pr-1", "workflow.state", "state_response", r#"{"workflow_id":"pr-1"}"#),
             ("/workflows/pr-1", "workflow.state", "state_response", r#"{"workflow_id":"pr-1"}"#),
+            (
+                "/workflow/pr-1/events?limit=1&offset=2&action=Release_Lock",
+                "workflow.events",
+                "events_response",
+                r#"{"workflow_id":"pr-1","action":"Release_Lock","limit":1,"offset":2}"#,
+            ),
             ("/workflow/templates", "template.list", "templates_response", "{}"),
         ];
         for (path, verb, answer, sent) in cases {
@@ -76,11 +84,36 @@ fn the_list_is_a_bare_array() {
 }
 
 #[test]
+fn pages_of_events_that_a_message_cannot_hold_are_joined() {
+    test(|nats| async move {
+        let page = |offset: u64| {
+            let mut page: Value = serde_json::from_str(&golden("events_response")).unwrap();
+            page["events"][0]["sequence"] = (offset + 1).into();
+            page["offset"] = offset.into();
+            page["limit"] = (10 - offset).into();
+            page["total_events"] = 3.into();
+            page.to_string()
+        };
+        let asked = AtomicU64::new(0);
+        let script = move |_: &str| Answer::Ok(page(asked.fetch_add(1, Ordering::Relaxed)));
+        let world = World::start(&nats, |_| {}, script).await;
+        let reply = world.get("/workflow/pr-1/events?limit=10").await.json();
+        let events = reply["events"].as_array().unwrap().iter();
+        let sequences: Vec<_> = events.map(|event| event["sequence"].as_u64().unwrap()).collect();
+        assert_eq!(sequences, [1, 2, 3]);
+        assert_eq!((&reply["offset"], &reply["limit"]), (&json!(0), &json!(10)));
+        world.last_seen(|seen| {
+            assert_eq!(seen.body, r#"{"workflow_id":"pr-1","limit":8,"offset":2}"#)
+        });
+    });
+}
+
+#[test]
 fn the_state_address_reads_and_does_nothing_else() {
     test(|nats| async move {
         let world = World::start(&nats, |_| {}, answer_well).await;
         let state = |method, path| send(world.gateway.state_addr(), method, path, &[], "");
-        for path in ["/workflows", "/workflow/pr-1", "/workflows/pr-1"] {
+        for path in ["/workflows", "/workflow/pr-1", "/workflow/pr-1/events", "/workflows/pr-1"] {
             assert_eq!(state("GET", path).await.status, 200, "{path}");
         }
         let health = state("GET", "/health").await.json();

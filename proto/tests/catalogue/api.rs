@@ -3,9 +3,10 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
-    ExecuteRequest, ExecuteResponse, HealthResponse, ListRequest, ListResponse, PendingApproval,
-    ResumeRequest, ResumeResponse, StateResponse, StatusResponse, TemplateSummary,
-    TemplatesResponse, ValidateRequest, ValidateResponse, WorkflowRequest, WorkflowSummary,
+    EventRecord, EventsRequest, EventsResponse, ExecuteRequest, ExecuteResponse, HealthResponse,
+    ListRequest, ListResponse, PendingApproval, ResumeRequest, ResumeResponse, StateResponse,
+    StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse,
+    WorkflowRequest, WorkflowSummary,
 };
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::event::{Status, StepStatus};
@@ -17,6 +18,8 @@ use super::{Entry, entry, moment, object};
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
         entry("api_error", Written, vec![("", unknown_workflow()), ("fields", missing_context())]),
+        entry("events_request", Read, vec![("minimal", events()), ("full", events_filtered())]),
+        entry("events_response", Written, vec![("", events_response())]),
         entry("execute_request", Read, vec![("minimal", execute()), ("full", execute_once())]),
         entry("execute_response", Written, vec![("", execute_response())]),
         entry("health_response", Written, vec![("", health())]),
@@ -46,6 +49,30 @@ fn unknown_workflow() -> ApiError {
 
 fn missing_context() -> ApiError {
     ApiError::field("context", "missing")
+}
+
+fn events() -> EventsRequest {
+    EventsRequest { workflow_id: ID.into(), ..EventsRequest::default() }
+}
+
+fn events_filtered() -> EventsRequest {
+    EventsRequest {
+        action: Some("COMPLETE_STEP".into()),
+        limit: Some(50),
+        offset: Some(100),
+        ..events()
+    }
+}
+
+fn events_response() -> EventsResponse {
+    let event = super::events::sample("release_lock");
+    EventsResponse {
+        workflow_id: event.workflow_id.clone(),
+        total_events: 17,
+        offset: 2,
+        limit: 1,
+        events: vec![EventRecord { event, signature: "5".repeat(64) }],
+    }
 }
 
 fn execute() -> ExecuteRequest {

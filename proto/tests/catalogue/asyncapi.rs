@@ -94,6 +94,7 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::WORKFLOW_EXECUTE, Some("execute_request"), Some("execute_response")),
     (verb::WORKFLOW_STATUS, Some("workflow_request"), Some("status_response")),
     (verb::WORKFLOW_STATE, Some("workflow_request"), Some("state_response")),
+    (verb::WORKFLOW_EVENTS, Some("events_request"), Some("events_response")),
     (verb::WORKFLOW_LIST, Some("list_request"), Some("list_response")),
     (verb::WORKFLOW_RESUME, Some("resume_request"), Some("resume_response")),
     (verb::TEMPLATE_LIST, None, Some("templates_response")),

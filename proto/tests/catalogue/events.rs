@@ -17,6 +17,12 @@ pub(crate) fn entry() -> Entry {
     super::entry("event", Written, events.map(|event| (event.body.action(), event)).collect())
 }
 
+/// The sample of one action.
+pub(super) fn sample(action: &str) -> Event {
+    let body = all_bodies().into_iter().find(|body| body.action() == action).unwrap();
+    event(body, 3)
+}
+
 fn event(body: EventBody, sequence: u64) -> Event {
     Event {
         event_id: format!("00000000-0000-7000-8000-{sequence:012}"),

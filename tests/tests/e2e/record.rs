@@ -1,7 +1,8 @@
 //! The record: signed, chained, and closed to change by the database itself.
 
 use serde_json::{Value, json};
-use sluice_proto::seal::{SigningKey, sha256_hex};
+use sluice_proto::api::EventRecord;
+use sluice_proto::seal::{SigningKey, hex, sha256_hex};
 use sluice_tests::agents::Agents;
 use sluice_tests::{SECRET, World, run};
 use sqlx::{Connection, PgConnection, Row};
@@ -83,6 +84,35 @@ fn nobody_changes_an_event() {
         .unwrap();
         assert_eq!(readable.0, "complete_step");
         assert_eq!(readable.1["result"], json!({"n": 1, "text": "é\u{1F600}"}));
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_history_is_read_in_pages() {
+    run(async {
+        let (world, id) = finished_run().await;
+        let page = async |query: &str| world.get(&format!("/workflow/{id}/events{query}")).await;
+        let (status, whole) = page("").await;
+        assert_eq!(status, 200, "{whole}");
+        assert_eq!((&whole["total_events"], &whole["limit"]), (&json!(4), &json!(100)));
+        let events = whole["events"].as_array().unwrap();
+        let key = SigningKey::new(&SECRET).unwrap();
+        let records: Vec<EventRecord> = serde_json::from_value(whole["events"].clone()).unwrap();
+        for record in records {
+            assert_eq!(hex(&key.seal(&record.event).unwrap().signature), record.signature);
+        }
+        let (_, two) = page("?limit=2&offset=1").await;
+        assert_eq!(two["events"].as_array().unwrap()[..], events[1..3]);
+        assert_eq!(page("?limit=5000").await.1["limit"], 1_000);
+        let (_, steps) = page("?action=COMPLETE_STEP&offset=1").await;
+        assert_eq!((&steps["total_events"], &steps["events"]), (&json!(2), &json!([events[2]])));
+        let (_, none) = page("?offset=9").await;
+        assert_eq!((&none["total_events"], &none["events"]), (&json!(4), &json!([])));
+        for (query, status) in [("?action=nap", 400), ("?limit=-1", 422), ("?offset=x", 422)] {
+            assert_eq!(page(query).await.0, status, "{query}");
+        }
+        assert_eq!(world.get("/workflow/nobody/events").await.0, 404);
         world.stop().await;
     });
 }
