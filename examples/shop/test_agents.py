@@ -384,6 +384,16 @@ class BadInput(Case):
         with self.assertRaisesRegex(AgentError, "branch: there is no branch"):
             self.review("feature/unknown", _visit=3, project_path=str(other))
 
+    def test_the_example_stands_in_for_a_path_of_a_guide(self):
+        it = self.review("feature/unknown", project_path="/no/such/project")
+        self.assertEqual([remark.split(";")[0] for remark in it["remarks"]],
+                         ["There is no project at /no/such/project here",
+                          "There is no branch 'feature/unknown' here"])
+        # Who has projects of their own wants to hear of a slip of the pen.
+        self.environment["SHOP_PROJECTS"] = str(self.home / "projects")
+        with self.assertRaisesRegex(AgentError, "project: /no/such/project is not below SHOP_PROJECTS"):
+            self.review("main", _visit=2, project_path="/no/such/project")
+
 
 class Opinion(Case):
     def test_a_model_is_asked_when_there_is_one(self):

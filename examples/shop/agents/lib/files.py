@@ -17,7 +17,7 @@ def home():
     """Where everything lives that the agents make: SHOP_HOME, else `.shop` beside `agents.yaml`."""
     folder = Path(os.environ.get("SHOP_HOME") or SHOP / ".shop").absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder.resolve()
 
 
 @contextlib.contextmanager

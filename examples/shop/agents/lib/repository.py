@@ -82,20 +82,32 @@ def project(step):
     """The repository the step is about, and whether it is the example's own.
 
     Without a `project_path` the example is meant; it is built when it is first needed. Any other must
-    lie below SHOP_PROJECTS, because its tests are going to be run.
+    lie below SHOP_PROJECTS, because its tests are going to be run. As long as nobody has set that, the
+    example stands in for a path that does not exist here, such as one from a guide.
     """
-    asked = step.get("project_path") or step.context.get("project_path")
+    asked = named_project(step)
     own = files.home() / "repository.git"
-    if not asked or Path(str(asked)).absolute() == own:
+    if not asked or Path(asked).resolve() == own or is_stood_in_for(asked):
         maker().build(own)
         return own, True
-    real = Path(str(asked)).resolve()
+    real = Path(asked).resolve()
     roots = os.environ.get("SHOP_PROJECTS", "").split(os.pathsep)
     if not any(root and real.is_relative_to(Path(root).resolve()) for root in [*roots, str(files.home())]):
         raise Failure("project", f"{one_line(str(asked), 200)} is not below SHOP_PROJECTS")
     if not (real / "HEAD").exists() and not (real / ".git").exists():
         raise Failure("project", f"{real} is no git repository")
     return real, False
+
+
+def named_project(step):
+    """The path that the step or its run names, or nothing."""
+    return str(step.get("project_path") or step.context.get("project_path") or "")
+
+
+def is_stood_in_for(path):
+    """Whether the example is taken instead of a path that leads nowhere. Who has projects of their own
+    is told about a slip of the pen."""
+    return not os.environ.get("SHOP_PROJECTS") and not os.path.lexists(path)
 
 
 def maker():
@@ -112,6 +124,9 @@ def change(step, kind=None):
     asked = step.get("branch")
     asked = one_line(str(asked), 200) if asked else ""
     branch, remarks = asked, []
+    path = named_project(step)
+    if path and is_example and is_stood_in_for(path):
+        remarks.append(f"There is no project at {one_line(path, 200)} here; the example stands in for it.")
     if head(where, branch) is None:
         if not is_example:
             raise Failure("branch", f"there is no branch {asked!r} in {where}")
