@@ -64,6 +64,8 @@ pub(crate) fn flag(key: &'static str, name: &'static str, value: Option<&String>
 pub(crate) enum Command {
     /// Run everything on this machine: servers, coordinator, worker, gateway
     Dev(crate::dev::DevArgs),
+    /// Take a pull request of the example through review, tests and an approval to production
+    Demo(crate::demo::DemoArgs),
     /// Run a coordinator: takes requests, keeps the state of runs
     Coordinator(commands::coordinator::CoordinatorArgs),
     /// Run a worker: runs agents

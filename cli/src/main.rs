@@ -1,12 +1,14 @@
-//! The one binary: every role, every client command, and `sluice dev`.
+//! The one binary: every role, every client command, `sluice dev` and `sluice demo`.
 
 mod args;
 mod client;
 mod commands;
 mod config;
+mod demo;
 mod dev;
 mod embedded;
 mod error;
+mod example;
 mod logging;
 mod names;
 mod output;

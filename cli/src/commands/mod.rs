@@ -19,13 +19,14 @@ mod workers;
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;
 use crate::config::{Config, Flag, key};
-use crate::dev;
 use crate::error::CliError;
+use crate::{demo, dev};
 
 pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
         Command::Dev(args) => Box::pin(dev::run(global, args)).await,
+        Command::Demo(args) => Box::pin(demo::run(global, args)).await,
         Command::Coordinator(args) => Box::pin(coordinator::run(global, args)).await,
         Command::Worker(args) => Box::pin(worker::run(global, args)).await,
         Command::Gateway(args) => gateway::run(global, args).await,

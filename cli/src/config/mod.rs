@@ -128,6 +128,14 @@ impl Config {
         items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Lets a setting be what it is when nobody sets it.
+    pub(crate) fn forget(&mut self, key: &str) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.setting.key == key) {
+            entry.value = entry.setting.default.map(str::to_owned);
+            entry.origin = Origin::Default;
+        }
+    }
+
     /// Whether somebody chose this value.
     pub(crate) fn is_chosen(&self, key: &str) -> bool {
         self.entry(key).origin != Origin::Default

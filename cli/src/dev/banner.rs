@@ -7,14 +7,17 @@ use sluice_proto::api::{HealthResponse, TemplateSummary, TemplatesResponse, verb
 use sluice_servers::Servers;
 
 use super::folder::DataFolder;
+use super::session::{Agents, Up};
 use super::stack::Stack;
+use crate::config::key;
 use crate::output;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TEMPLATES_SHOWN: usize = 5;
 
-pub(super) async fn show(stack: &Stack, folder: &DataFolder, servers: &Servers) {
-    let api = format!("http://{}", stack.gateway.addr());
+pub(super) async fn show(up: &Up<'_>) {
+    let Up { stack, folder, servers, .. } = up;
+    let api = up.url();
     let versions = servers.versions();
     let templates = templates(stack).await;
     let item = |name: &str, text: &str| output::line(format!("  {name:<11}{text}"));
@@ -22,6 +25,9 @@ pub(super) async fn show(stack: &Stack, folder: &DataFolder, servers: &Servers) 
     item("API", &format!("{api}  (described at {api}/openapi.json)"));
     item("State", &format!("http://{}  read-only", stack.gateway.state_addr()));
     item("Templates", &names(&templates));
+    for (name, text) in agents(up) {
+        item(name, &text);
+    }
     item(
         "Servers",
         &format!("nats-server {}, PostgreSQL {}", versions.nats.version, versions.postgres.version),
@@ -38,6 +44,36 @@ pub(super) async fn show(stack: &Stack, folder: &DataFolder, servers: &Servers) 
         output::line(format!("\nStart a run:\n  {}", curl(&api, template)));
     }
     output::line("\nCtrl-C stops everything; the data stay.");
+}
+
+/// Whose agents work, and on which project.
+fn agents(up: &Up<'_>) -> Vec<(&'static str, String)> {
+    let names = match up.names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    match up.agents {
+        Agents::Named => {
+            let entry = up.config.entry(key::AGENTS_FILE);
+            let file = entry.shown().unwrap_or_default();
+            vec![("Agents", format!("{names}  ({file}, named by {})", entry.origin))]
+        }
+        Agents::Example(example) => vec![
+            ("Agents", format!("{names}  (the example's; --agents FILE names others)")),
+            ("", example.agents_file().display().to_string()),
+            (
+                "Project",
+                "the example's shop, unless a run's context names another in project_path".into(),
+            ),
+            (
+                "",
+                format!(
+                    "{}; a branch it does not have means a prepared one",
+                    example.home().display()
+                ),
+            ),
+        ],
+    }
 }
 
 async fn templates(stack: &Stack) -> Vec<TemplateSummary> {

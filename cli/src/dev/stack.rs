@@ -7,7 +7,7 @@ use sluice_coordinator::Coordinator;
 use sluice_gateway::Gateway;
 use sluice_proto::ids::WorkerName;
 use sluice_servers::Servers;
-use sluice_worker::{Naming, Worker};
+use sluice_worker::{AgentsFile, Naming, Worker};
 
 use super::folder::DataFolder;
 use crate::config::{Config, key};
@@ -36,9 +36,9 @@ impl Stack {
         config: &Config,
         folder: &DataFolder,
         servers: &Servers,
+        agents: AgentsFile,
     ) -> Result<Self, CliError> {
         let nats = servers.nats_url();
-        let agents = roles::agents(config)?;
         let event_secret = match config.is_chosen(key::EVENT_SECRET) {
             true => roles::event_secret(config)?,
             false => folder.event_secret()?,
