@@ -239,7 +239,8 @@ impl<'a> Run<'a> {
                 self.screen.finish();
                 return Ok(());
             }
-            sleep(POLL).await;
+            // Somebody who thinks it over is not asked ten times a second.
+            sleep(if self.history.decision.is_some() { POLL * 5 } else { POLL }).await;
         }
     }
 
