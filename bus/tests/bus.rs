@@ -225,7 +225,12 @@ async fn a_deleted_stream_comes_back() {
     bus.publish_command("workflow.execute", "{}", "1").await.unwrap();
 
     publish(&bus, vec![step(false, "after"), step(false, "after2")]).await;
-    assert_eq!(bodies(&puller.next(2, SOON).await.unwrap()), ["after", "after2"]);
+    // The lane was empty when it was looked at, or not: one call may bring the first of them only.
+    let mut got = puller.next(2, SOON).await.unwrap();
+    if got.len() < 2 {
+        got.extend(puller.next(1, SOON).await.unwrap());
+    }
+    assert_eq!(bodies(&got), ["after", "after2"]);
     assert_eq!(commands.next(1, SOON).await.unwrap()[0].subject, "t.command.v1.workflow.execute");
     let after = bus.step_lane(&agent(), false).await.unwrap();
     assert!(after.exists && after.stream_created_micros > before.stream_created_micros);
