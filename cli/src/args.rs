@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Worker(commands::worker::WorkerArgs),
     /// Run a gateway: serves the HTTP API
     Gateway(commands::gateway::GatewayArgs),
+    /// Run a coordinator and a gateway in one process
+    Orchestrator(commands::orchestrator::OrchestratorArgs),
     /// Start a run of a template
     Run(commands::run::RunArgs),
     /// Show where a run is

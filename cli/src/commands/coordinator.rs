@@ -1,7 +1,7 @@
 //! `sluice coordinator`: a coordinator as a process of its own.
 
 use crate::args::{Global, flag};
-use crate::config::{Config, key};
+use crate::config::{Config, Flag, key};
 use crate::error::CliError;
 use crate::logging;
 use crate::roles::{self, Databases};
@@ -21,17 +21,20 @@ pub(crate) struct CoordinatorArgs {
     nats_url: Option<String>,
 }
 
+impl CoordinatorArgs {
+    /// The settings that were given.
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        let flags = [
+            flag(key::TEMPLATES_DIR, "--templates", self.templates.as_ref()),
+            flag(key::AGENTS_FILE, "--agents-file", self.agents_file.as_ref()),
+            flag(key::NATS_URL, "--nats-url", self.nats_url.as_ref()),
+        ];
+        flags.into_iter().flatten().collect()
+    }
+}
+
 pub(crate) async fn run(global: &Global, args: CoordinatorArgs) -> Result<(), CliError> {
-    let config = super::load(
-        global,
-        [
-            flag(key::TEMPLATES_DIR, "--templates", args.templates.as_ref()),
-            flag(key::AGENTS_FILE, "--agents-file", args.agents_file.as_ref()),
-            flag(key::NATS_URL, "--nats-url", args.nats_url.as_ref()),
-        ]
-        .into_iter()
-        .flatten(),
-    )?;
+    let config = super::load(global, args.flags())?;
     logging::start(&config, None)?;
     let mut signals = StopSignals::listen()?;
     let coordinator = tokio::select! {
@@ -46,7 +49,7 @@ pub(crate) async fn run(global: &Global, args: CoordinatorArgs) -> Result<(), Cl
 }
 
 /// What can be wrong in the configuration is found before anything is connected.
-async fn start(config: &Config) -> Result<sluice_coordinator::Coordinator, CliError> {
+pub(super) async fn start(config: &Config) -> Result<sluice_coordinator::Coordinator, CliError> {
     let event_secret = roles::event_secret(config)?;
     let agents = roles::agents(config)?;
     let databases = Databases {

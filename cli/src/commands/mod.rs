@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod orchestrator;
 pub(crate) mod prompts;
 pub(crate) mod resume;
 pub(crate) mod run;
@@ -30,6 +31,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Coordinator(args) => Box::pin(coordinator::run(global, args)).await,
         Command::Worker(args) => Box::pin(worker::run(global, args)).await,
         Command::Gateway(args) => gateway::run(global, args).await,
+        Command::Orchestrator(args) => Box::pin(orchestrator::run(global, args)).await,
         Command::Run(args) => run::run(global, args).await,
         Command::Status(args) => status::run(global, args).await,
         Command::Watch(args) => watch::run(global, args).await,

@@ -6,6 +6,8 @@
     reason = "a test may panic, and shows its numbers when asked"
 )]
 
+#[cfg(feature = "full")]
+mod compose;
 mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
