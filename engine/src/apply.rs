@@ -72,6 +72,11 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
             state.locks.remove(&lock.resource_lock);
         }
         EventBody::CompleteWorkflow(complete) => complete_workflow(state, complete, at),
+        EventBody::StartTimer(timer) => {
+            if let Some(position) = state.active.get_mut(step) {
+                position.phase = Phase::Timer { until: timer.until };
+            }
+        }
         EventBody::Notify(_) | EventBody::RetryStep(_) | EventBody::CaptureInsight(_) => {}
     }
 }

@@ -19,6 +19,7 @@ mod scope;
 mod state;
 pub mod template;
 mod view;
+mod wait;
 mod wish;
 mod yaml;
 
@@ -32,4 +33,6 @@ pub use view::{
     current_step, execute_response, pending_approval, state_response, status_response,
     step_statuses,
 };
-pub use wish::{AttemptDraft, Effect, WishedAttempt, WishedLock, Wishes, draft, effects, wishes};
+pub use wish::{
+    AttemptDraft, Effect, WishedAttempt, WishedLock, WishedTimer, Wishes, draft, effects, wishes,
+};

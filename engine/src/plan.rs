@@ -15,6 +15,7 @@ use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Ending, Phase, Position, State};
 use crate::template::{Approval, Risk, Step, StepKind, Template};
+use crate::wait;
 
 /// Steps that one run may enter, revisits included.
 pub const MAX_STEPS_PER_RUN: u32 = 100;
@@ -35,7 +36,7 @@ pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Vec<Ne
     }
     let next = template.steps.values().find_map(|step| {
         let position = state.active.get(&step.id)?;
-        advance_position(template, state, step, position)
+        advance_position(template, state, step, position, now)
     });
     next.unwrap_or_default()
 }
@@ -121,6 +122,7 @@ fn advance_position(
     state: &State,
     step: &Step,
     position: &Position,
+    now: Timestamp,
 ) -> Option<Vec<NewEvent>> {
     if !matches!(position.phase, Phase::Ready) {
         return None;
@@ -165,6 +167,7 @@ fn advance_position(
             let assessment = known_risk(state, approval)?;
             Some(ask_or_pass(template, state, step, approval, assessment))
         }
+        StepKind::Wait(own) => Some(vec![wait::begin(template, state, step, own, position, now)]),
     }
 }
 
@@ -199,7 +202,13 @@ fn over_budget(
     Some(fail(&step.id, "loop_limit", error, position.attempt, next))
 }
 
-fn fail(step: &str, error_type: &str, error: String, attempt: u32, next: Next) -> NewEvent {
+pub(crate) fn fail(
+    step: &str,
+    error_type: &str,
+    error: String,
+    attempt: u32,
+    next: Next,
+) -> NewEvent {
     let body = FailStep {
         error,
         error_type: error_type.to_owned(),

@@ -196,6 +196,11 @@ pub enum Phase {
         /// Which approval.
         approval_id: String,
     },
+    /// A moment.
+    Timer {
+        /// Which.
+        until: Timestamp,
+    },
 }
 
 /// What is known of a step that was reached.

@@ -4,8 +4,9 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{ExecuteResponse, PendingApproval, StateResponse, StatusResponse};
 use sluice_proto::event::{Status, StepStatus};
+use sluice_proto::timestamp::Timestamp;
 
-use crate::state::{Approval, Phase, State};
+use crate::state::{Approval, Phase, Position, State};
 use crate::template::Template;
 
 /// The step under way, the first in file order if there are several; the last executed one once the
@@ -56,6 +57,7 @@ pub fn status_response(template: &Template, state: &State) -> StatusResponse {
             .then(|| pending_approval(state))
             .flatten(),
         waiting_for_lock: queued.and_then(|position| position.lock.clone()),
+        waiting_until: waiting_until(state),
         locks: state.locks.keys().cloned().collect(),
         parent_workflow_id: state.parent_workflow_id.clone(),
         child_workflows: Vec::new(),
@@ -74,6 +76,14 @@ pub fn state_response(template: &Template, state: &State) -> StateResponse {
         event_count: state.sequence,
         template_sha256: state.template_sha256.clone(),
     }
+}
+
+fn waiting_until(state: &State) -> Option<Timestamp> {
+    let moment = |position: &Position| match position.phase {
+        Phase::Timer { until } => Some(until),
+        _ => None,
+    };
+    state.active.values().filter_map(moment).min()
 }
 
 /// What the run waits for a person for.

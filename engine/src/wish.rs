@@ -45,6 +45,17 @@ pub struct WishedLock {
     pub wait_until: Option<Timestamp>,
 }
 
+/// A moment that a position waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedTimer {
+    /// Step that waits.
+    pub step: String,
+    /// Visit of that step, from 1.
+    pub visit: u32,
+    /// The moment.
+    pub due_at: Timestamp,
+}
+
 /// Everything a state wants to be outstanding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wishes {
@@ -54,6 +65,8 @@ pub struct Wishes {
     pub locks: Vec<WishedLock>,
     /// Approvals that wait for people, by id.
     pub approvals: Vec<String>,
+    /// Moments that are waited for.
+    pub timers: Vec<WishedTimer>,
 }
 
 /// Everything `state` wants to be outstanding.
@@ -136,12 +149,17 @@ fn wish_for_position(
                 AgentName::notify(),
             )),
             // Decided at once by `plan`.
-            StepKind::Conditional(_) | StepKind::Terminal => {}
+            StepKind::Conditional(_) | StepKind::Terminal | StepKind::Wait(_) => {}
         },
         Phase::Gate { .. } => {
             wishes.attempts.push(attempt(Job::Gate, CommandKind::Gate, AgentName::llm()));
         }
         Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
+        Phase::Timer { until } => wishes.timers.push(WishedTimer {
+            step: path.to_owned(),
+            visit: position.visit,
+            due_at: *until,
+        }),
     }
 }
 
@@ -307,6 +325,10 @@ pub enum Effect {
     OpenApproval(String),
     /// It no longer waits.
     CloseApproval(String),
+    /// Wake the run at that moment.
+    StartTimer(WishedTimer),
+    /// It waits for that moment no longer.
+    StopTimer(WishedTimer),
 }
 
 /// What leads from the wishes of `before` to those of `after`.
@@ -339,6 +361,9 @@ pub fn effects(
     for id in old.approvals.iter().filter(|id| !new.approvals.contains(id)) {
         effects.push(Effect::CloseApproval(id.clone()));
     }
+    for timer in old.timers.iter().filter(|timer| !new.timers.contains(timer)) {
+        effects.push(Effect::StopTimer(timer.clone()));
+    }
     for attempt in new.attempts {
         if !old.attempts.iter().any(|other| same(&attempt, other)) {
             let draft = draft(template, agents, after, attempt);
@@ -355,5 +380,7 @@ pub fn effects(
             effects.push(Effect::OpenApproval(id));
         }
     }
+    let started = new.timers.into_iter().filter(|timer| !old.timers.contains(timer));
+    effects.extend(started.map(Effect::StartTimer));
     effects
 }

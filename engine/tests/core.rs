@@ -27,3 +27,5 @@ mod retries;
 mod run;
 #[path = "core/views.rs"]
 mod views;
+#[path = "core/waits.rs"]
+mod waits;

@@ -125,6 +125,9 @@ pub struct StatusResponse {
     pub pending_approval: Option<PendingApproval>,
     /// Lock it queues for.
     pub waiting_for_lock: Option<String>,
+    /// Moment that a step of it waits for, the earliest if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_until: Option<Timestamp>,
     /// Locks it holds.
     pub locks: Vec<String>,
     /// The run that started it.

@@ -75,6 +75,8 @@ pub enum EventBody {
     CaptureInsight(CaptureInsight),
     /// The run has ended.
     CompleteWorkflow(CompleteWorkflow),
+    /// A step waits for a moment.
+    StartTimer(StartTimer),
 }
 
 impl EventBody {
@@ -118,6 +120,7 @@ impl EventBody {
             Self::Notify(_) => "notify",
             Self::CaptureInsight(_) => "capture_insight",
             Self::CompleteWorkflow(_) => "complete_workflow",
+            Self::StartTimer(_) => "start_timer",
         }
     }
 }
@@ -450,6 +453,13 @@ pub struct Notify {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Data of `start_timer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StartTimer {
+    /// The moment the step waits for.
+    pub until: Timestamp,
 }
 
 /// Data of `capture_insight`.

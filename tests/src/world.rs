@@ -240,7 +240,10 @@ impl World {
                   where r.completed_at is not null
                  union all
                  select 'approval', p.approval_id from approvals p join runs r using (workflow_id)
-                  where r.completed_at is not null and p.status = 'pending'",
+                  where r.completed_at is not null and p.status = 'pending'
+                 union all
+                 select 'timer', t.step_path from timers t join runs r using (workflow_id)
+                  where r.completed_at is not null",
             )
             .fetch_all(&self.pool)
             .await

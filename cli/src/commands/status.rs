@@ -31,6 +31,7 @@ fn show(status: &Value) {
         ("failed step", "failed_step"),
         ("error", "error_message"),
         ("waits for lock", "waiting_for_lock"),
+        ("waits until", "waiting_until"),
     ] {
         if let Some(text) = status[field].as_str() {
             output::line(format!("{label:<15} {text}"));

@@ -123,7 +123,8 @@ impl History {
             | EventBody::RetryStep(_)
             | EventBody::RollbackStep(_)
             | EventBody::Notify(_)
-            | EventBody::CaptureInsight(_) => {}
+            | EventBody::CaptureInsight(_)
+            | EventBody::StartTimer(_) => {}
         }
     }
 

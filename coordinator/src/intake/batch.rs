@@ -17,7 +17,7 @@ use super::working::{Moment, Working};
 use crate::coordinator::{Shared, now};
 use crate::store::attempts::{self, AttemptKey, StoredAttempt, Unchanged};
 use crate::store::runs::RunRow;
-use crate::store::{StoreError, approvals, events, requests, runs, templates};
+use crate::store::{StoreError, approvals, events, requests, runs, templates, timers};
 
 /// What became of an input.
 pub(crate) enum Verdict {
@@ -164,6 +164,9 @@ fn apply(
             working.lock_ops.push(LockOp::Grant { name: name.clone() });
             return Ok(Verdict::Recorded);
         }
+        Work::TimerDue { step, visit } => {
+            (Input::TimerDue { step: step.clone(), visit: *visit }, None)
+        }
         Work::LockTimedOut { step, name } => {
             (Input::LockTimedOut { step: step.clone(), name: name.clone() }, None)
         }
@@ -256,6 +259,12 @@ async fn write(
             working.created.values().map(|(stored, _)| stored.clone()).collect();
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         attempts::insert(transaction, &rows).await?;
+    }
+    if !working.timers_stopped.is_empty() {
+        timers::delete(transaction, &working.timers_stopped).await?;
+    }
+    if !working.timers_started.is_empty() {
+        timers::insert(transaction, &working.timers_started).await?;
     }
     if !working.opened.is_empty() {
         approvals::insert(transaction, &working.opened).await?;

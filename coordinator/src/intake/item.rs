@@ -69,6 +69,13 @@ pub(crate) enum Work {
         /// Name of the lock.
         name: String,
     },
+    /// The moment that a step waits for has come.
+    TimerDue {
+        /// Step that waits for it.
+        step: String,
+        /// Visit of that step.
+        visit: u32,
+    },
     /// A run has queued for longer than its template allows.
     LockTimedOut {
         /// Step that queues.
@@ -195,7 +202,7 @@ impl From<sluice_engine::Refused> for Verdict {
     fn from(refused: sluice_engine::Refused) -> Self {
         use sluice_engine::Refused;
         let code = match &refused {
-            Refused::NotOutstanding | Refused::NotWaitingForLock => {
+            Refused::NotOutstanding | Refused::NotWaitingForLock | Refused::NotWaitingForTimer => {
                 return Self::Refused(Refusal::NotOutstanding);
             }
             Refused::AlreadyStarted => ErrorCode::WorkflowIdTaken,

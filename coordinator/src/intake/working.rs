@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluice_engine::template::{self, Template};
 use sluice_engine::{
-    Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, advance,
+    Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, WishedTimer, advance,
 };
 use sluice_proto::event::{EVENT_VERSION, Event};
 use sluice_proto::ids::{CommandId, WorkflowId};
@@ -24,6 +24,7 @@ use crate::store::approvals::ApprovalRow;
 use crate::store::attempts::{AttemptKey, StoredAttempt, Unchanged};
 use crate::store::events::EventRow;
 use crate::store::runs::RunRow;
+use crate::store::timers::TimerRow;
 
 /// A run with what the batch has made of it so far.
 pub(super) struct WorkingRun {
@@ -49,6 +50,8 @@ pub(super) struct Working {
     pub(super) opened: Vec<ApprovalRow>,
     pub(super) closed: Vec<(String, String)>,
     pub(super) lock_ops: Vec<LockOp>,
+    pub(super) timers_started: Vec<TimerRow>,
+    pub(super) timers_stopped: Vec<TimerRow>,
 }
 
 /// The clock and the chance of one batch.
@@ -204,6 +207,13 @@ impl Working {
             }
             Effect::OpenApproval(approval_id) => self.open_approval(id, &approval_id),
             Effect::CloseApproval(approval_id) => self.close_approval(id, approval_id),
+            Effect::StartTimer(wish) => self.timers_started.push(timer_row(id, &wish)),
+            Effect::StopTimer(wish) => {
+                let row = timer_row(id, &wish);
+                // One that this very batch started was never written.
+                self.timers_started.retain(|started| *started != row);
+                self.timers_stopped.push(row);
+            }
         }
     }
 
@@ -316,6 +326,16 @@ pub(crate) fn stored_attempt(
             timeout_ms: draft.timeout_ms,
             queue_timeout_ms: draft.queue_timeout_ms,
         },
+    }
+}
+
+/// The row of a moment that a step waits for.
+pub(crate) fn timer_row(id: &WorkflowId, wish: &WishedTimer) -> TimerRow {
+    TimerRow {
+        workflow_id: id.to_string(),
+        step_path: wish.step.clone(),
+        visit: i32::try_from(wish.visit).unwrap_or(i32::MAX),
+        due_at: wish.due_at.into(),
     }
 }
 

@@ -11,7 +11,14 @@ use super::StoreError;
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/0001_first.sql")),
+    (2, "timers", include_str!("../../migrations/0002_timers.sql")),
     (10, "workers", include_str!("../../migrations/0010_workers.sql")),
+];
+/// Each gives the run-time role what it needs of the tables of one migration.
+const GRANTS: &[&str] = &[
+    "select grant_run_time($1::name)",
+    "select grant_run_time_timers($1::name)",
+    "select grant_operations($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.
@@ -26,9 +33,8 @@ pub(crate) async fn migrate(owner_url: &str, run_time_url: &str) -> Result<(), S
         StoreError::Unreadable { what: "schema".to_owned(), cause: error.to_string() }
     })?;
     let run_time = PgConnectOptions::from_str(run_time_url)?;
-    sqlx::query("select grant_run_time($1::name), grant_operations($1::name)")
-        .bind(run_time.get_username())
-        .execute(&mut connection)
-        .await?;
+    for grant in GRANTS.iter().copied() {
+        sqlx::query(grant).bind(run_time.get_username()).execute(&mut connection).await?;
+    }
     Ok(connection.close().await?)
 }

@@ -9,6 +9,7 @@ mod migrate;
 pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod templates;
+pub(crate) mod timers;
 pub(crate) mod watch;
 pub(crate) mod workers;
 

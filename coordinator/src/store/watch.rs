@@ -4,7 +4,8 @@ use sqlx::PgConnection;
 
 use super::{Moment, StoreError};
 
-/// Open runs, untouched since `before`, that have no attempt, no approval and no place in a queue.
+/// Open runs, untouched since `before`, that have no attempt, no approval, no timer and no place in a
+/// queue.
 pub(crate) async fn stranded_runs(
     connection: &mut PgConnection,
     before: Moment,
@@ -15,6 +16,7 @@ pub(crate) async fn stranded_runs(
             and not exists (select from attempts a where a.workflow_id = r.workflow_id)
             and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
             and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
+            and not exists (select from timers t where t.workflow_id = r.workflow_id)
           limit 100",
     )
     .bind(before)

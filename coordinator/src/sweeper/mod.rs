@@ -5,6 +5,7 @@
 
 mod attempts;
 mod locks;
+mod timers;
 mod watchdog;
 
 use std::sync::Arc;
@@ -101,6 +102,7 @@ async fn sweep(
     keep: bool,
 ) -> Result<(), SweepError> {
     locks::sweep(shared).await?;
+    timers::sweep(shared).await?;
     // Asked first: without NATS nothing is swept.
     let created = shared.bus.steps_stream_created().await?;
     attempts::sweep_overdue(shared, leases).await?;

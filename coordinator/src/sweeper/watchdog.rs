@@ -9,9 +9,9 @@ use sqlx::PgConnection;
 
 use super::SweepError;
 use crate::coordinator::{Shared, now};
-use crate::intake::working::stored_attempt;
+use crate::intake::working::{stored_attempt, timer_row};
 use crate::loader::LoadedRun;
-use crate::store::{attempts, locks, watch};
+use crate::store::{attempts, locks, timers, watch};
 
 /// A run must have been still for this long before it is looked at, milliseconds.
 const STILL_MS: i64 = 10_000;
@@ -59,6 +59,10 @@ async fn repair(
                     wish.wait_until.map(Into::into),
                 )
                 .await?;
+            }
+            Effect::StartTimer(wish) => {
+                let row = timer_row(&run.head.workflow_id, &wish);
+                timers::insert(connection, &[row]).await?;
             }
             // An approval can be decided without its row; nothing else is asked for from nothing.
             _ => {}

@@ -4,6 +4,7 @@ mod decision;
 mod lock;
 mod result;
 mod start;
+mod timer;
 
 use serde_json::{Map, Value};
 use sluice_proto::agents::AgentCatalogue;
@@ -66,6 +67,13 @@ pub enum Input {
         /// Run that holds it.
         holder: Option<WorkflowId>,
     },
+    /// The moment that a step waits for has come.
+    TimerDue {
+        /// Step that waits for it.
+        step: String,
+        /// Visit of that step.
+        visit: u32,
+    },
     /// The wait for the lock took longer than the template allows.
     LockTimedOut {
         /// Step that needs it.
@@ -121,6 +129,9 @@ pub enum Refused {
     /// The run does not wait for that lock.
     #[error("the run does not wait for that lock")]
     NotWaitingForLock,
+    /// The run does not wait for that moment, or it has not come.
+    #[error("the run waits for no such moment")]
+    NotWaitingForTimer,
 }
 
 /// Everything besides the state that a decision depends on.
@@ -162,6 +173,7 @@ pub(crate) fn decide(
             lock::granted(situation, state, &step, &name, fencing_number)
         }
         Input::LockQueued { step, name, holder } => lock::queued(state, &step, &name, holder),
+        Input::TimerDue { step, visit } => timer::due(situation, state, &step, visit),
         Input::LockTimedOut { step, name } => lock::timed_out(situation, state, &step, &name),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{AgentCall, Approval, Gate, Outcome, Step, StepKind, Target, Template};
+use super::model::{AgentCall, Approval, Gate, Outcome, Step, StepKind, Target, Template, WaitEnd};
 use super::target;
 
 /// One way from a step to a step or a virtual target.
@@ -77,6 +77,7 @@ impl Template {
                 way("on_complete", or_complete(message.on_complete.as_ref()));
             }
             StepKind::Terminal => way("end", or_complete(None)),
+            StepKind::Wait(wait) => way("on_success", or_complete(wait.on_success.as_ref())),
         }
         let done = ways.into_iter().map(|(label, target)| Edge {
             step: step.id.clone(),
@@ -101,8 +102,13 @@ impl Template {
         let failed = |label| edge(&step.id, label, target(), Cause::Failed);
         let unanswered =
             matches!(step.kind, StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(_)), .. }));
-        // Other steps have nothing in them that could fail, except a wait that ends.
-        let fails = matches!(step.kind, StepKind::AgentCall(_)) || step.lock_wait_ms.is_some();
+        // Other steps have nothing in them that could fail, except a wait for a lock that ends. A length
+        // of time that is written out cannot be misread; a moment can.
+        let fails = match &step.kind {
+            StepKind::AgentCall(_) => true,
+            StepKind::Wait(wait) => matches!(wait.end, WaitEnd::At(_)),
+            _ => false,
+        } || step.lock_wait_ms.is_some();
         let mut ways = Vec::new();
         ways.extend(unanswered.then(|| failed("gate_error")));
         ways.extend(fails.then(|| failed(self.failure_label(&step.id))));
@@ -114,6 +120,7 @@ impl Template {
     pub fn failure_label(&self, step: &str) -> &'static str {
         let own = match self.step(step).map(|step| &step.kind) {
             Some(StepKind::AgentCall(call)) => call.on_failure.is_some(),
+            Some(StepKind::Wait(wait)) => wait.on_failure.is_some(),
             _ => false,
         };
         match self.failure_target(step) {

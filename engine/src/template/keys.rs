@@ -76,7 +76,7 @@ impl Shape {
             Self::Integer(..) => "a whole number",
             Self::Choice(_) => "one of a few words",
             Self::Tier => "one of TIER_0 to TIER_4",
-            Self::Duration => "seconds, or text such as '90s', '5m', '1h' or '250ms'",
+            Self::Duration => "seconds, or text such as '90s', '5m', '1h', '2d' or '250ms'",
             Self::Texts | Self::Channels => "a list of texts",
             Self::Payload | Self::Map(_) | Self::ByStep(_) => "a mapping",
             Self::List(_) => "a list",
@@ -95,8 +95,9 @@ pub(super) const APPROVAL: &str = "hitl_approval";
 pub(super) const CONDITIONAL: &str = "conditional";
 pub(super) const NOTIFICATION_STEP: &str = "notification";
 pub(super) const TERMINAL: &str = "terminal";
+pub(super) const WAIT: &str = "wait";
 pub(super) const STEP_TYPES: &[&str] =
-    &[AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL];
+    &[AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL, WAIT];
 
 pub(super) const LLM: &str = "llm_assessment";
 pub(super) const DETERMINISTIC: &str = "deterministic_check";
@@ -199,8 +200,9 @@ pub(super) static STEP: Table = Table {
         key("decision_gate", Shape::Map(&GATE), "Chooses the next step from the agent's answer.")
             .only(&[AGENT_CALL]),
         key("on_success", Shape::Target, "Next after success, where there is no gate.")
-            .only(&[AGENT_CALL]),
-        key("on_failure", Shape::Target, "Next after the last attempt failed.").only(&[AGENT_CALL]),
+            .only(&[AGENT_CALL, WAIT]),
+        key("on_failure", Shape::Target, "Next after the last attempt failed.")
+            .only(&[AGENT_CALL, WAIT]),
         key("condition", Shape::Condition, "What is checked, without braces.")
             .only(&[CONDITIONAL])
             .required(),
@@ -241,6 +243,9 @@ pub(super) static STEP: Table = Table {
         key("priority", Shape::Text, "urgent, critical or normal.").only(&[NOTIFICATION_STEP]),
         key("on_complete", Shape::Target, "Next after the delivery was attempted.")
             .only(&[NOTIFICATION_STEP]),
+        key("for", Shape::Duration, "How long to wait.").only(&[WAIT]),
+        key("until", Shape::Template, "Moment to wait for, RFC 3339; usually one {{ }}.")
+            .only(&[WAIT]),
     ],
 };
 

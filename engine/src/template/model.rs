@@ -83,6 +83,8 @@ pub enum StepKind {
     Notification(NotificationStep),
     /// `terminal`: reaching it completes the run.
     Terminal,
+    /// `wait`
+    Wait(Wait),
 }
 
 /// A call of an agent, and the gate that decides where its answer leads.
@@ -192,6 +194,26 @@ pub struct NotificationStep {
     pub message: Message,
     /// Next after the delivery was attempted; none ends the run as `workflow_complete` does.
     pub on_complete: Option<Target>,
+}
+
+/// Lets time pass. No agent and no message is involved.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Until when.
+    pub end: WaitEnd,
+    /// Next once the moment has come; none ends the run as `workflow_complete` does.
+    pub on_success: Option<Target>,
+    /// Next when the moment could not be read.
+    pub on_failure: Option<Target>,
+}
+
+/// When a wait is over.
+#[derive(Clone, Debug)]
+pub enum WaitEnd {
+    /// So many milliseconds after it began.
+    After(u64),
+    /// At the moment that this renders to, RFC 3339. One that has passed ends it at once.
+    At(Text),
 }
 
 /// An entry of `notifications:`.

@@ -6,7 +6,7 @@ use sluice_proto::ids::AgentName;
 
 use super::model::{
     AgentCall, ErrorHandling, Notification, RetryLimits, Step, StepKind, StepOverride, Target,
-    Template,
+    Template, Wait,
 };
 
 /// Revisits of one step by a back-edge when the template sets no limit of its own.
@@ -35,7 +35,8 @@ impl Template {
     #[must_use]
     pub fn failure_target(&self, step_id: &str) -> Option<&Target> {
         let own = match &self.step(step_id)?.kind {
-            StepKind::AgentCall(AgentCall { on_failure, .. }) => on_failure.as_ref(),
+            StepKind::AgentCall(AgentCall { on_failure, .. })
+            | StepKind::Wait(Wait { on_failure, .. }) => on_failure.as_ref(),
             _ => None,
         };
         own.or_else(|| self.error_handling.get(step_id)?.on_error.as_ref())
@@ -127,6 +128,7 @@ impl Step {
             StepKind::Conditional(branch) => vec![&branch.on_true, &branch.on_false],
             StepKind::Notification(step) => step.on_complete.iter().collect(),
             StepKind::Terminal => Vec::new(),
+            StepKind::Wait(wait) => wait.on_success.iter().chain(&wait.on_failure).collect(),
         };
         targets.into_iter()
     }

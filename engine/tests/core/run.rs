@@ -8,7 +8,7 @@ use sluice_engine::attempt::Loss;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
     Advance, AttemptDraft, Decision, Effect, Input, Refused, Report, Situation, State,
-    WishedAttempt, advance, replay, wishes,
+    WishedAttempt, WishedTimer, advance, replay, wishes,
 };
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::event::{EVENT_VERSION, Event, Status};
@@ -137,6 +137,8 @@ impl Run {
                 Effect::ReleaseLock(_) => continue,
                 Effect::OpenApproval(id) => (true, id.clone()),
                 Effect::CloseApproval(id) => (false, id.clone()),
+                Effect::StartTimer(wish) => (true, timer_name(wish)),
+                Effect::StopTimer(wish) => (false, timer_name(wish)),
             };
             let fits = if is_new {
                 self.outstanding.insert(what.clone())
@@ -238,6 +240,14 @@ impl Run {
         self.input(Input::LockQueued { step, name, holder: None }).unwrap()
     }
 
+    /// The moment that `step` waits for comes.
+    pub(crate) fn wake(&mut self, step: &str) -> Vec<String> {
+        let timers = wishes(&self.template, &self.state).timers;
+        let timer = timers.into_iter().find(|timer| timer.step == step).unwrap();
+        self.now = self.now.max(timer.due_at);
+        self.input(Input::TimerDue { step: timer.step, visit: timer.visit }).unwrap()
+    }
+
     /// Delivers every message that is outstanding.
     pub(crate) fn deliver_messages(&mut self) {
         let is_message = |wish: &WishedAttempt| wish.agent == AgentName::notify();
@@ -290,11 +300,16 @@ fn attempt_name(wish: &WishedAttempt) -> String {
     format!("{}:{}:{}", wish.path, wish.visit, wish.attempt)
 }
 
+fn timer_name(wish: &WishedTimer) -> String {
+    format!("timer {}:{} at {}", wish.step, wish.visit, wish.due_at)
+}
+
 fn wished(template: &Template, state: &State) -> BTreeSet<String> {
     let wishes = wishes(template, state);
     let attempts = wishes.attempts.iter().map(attempt_name);
     let locks = wishes.locks.iter().map(|wish| format!("lock {} for {}", wish.name, wish.step));
-    attempts.chain(locks).chain(wishes.approvals.iter().cloned()).collect()
+    let timers = wishes.timers.iter().map(timer_name);
+    attempts.chain(locks).chain(wishes.approvals.iter().cloned()).chain(timers).collect()
 }
 
 pub(crate) fn success(answer: Value) -> Report {

@@ -243,6 +243,10 @@ impl World<'_> {
             let waiters = lock.waiters.iter().filter(|waiter| waiter.run == run);
             there.extend(waiters.map(|waiter| format!("{name} for {}", waiter.step)));
         }
+        let timer = |step: &str, visit: u32| format!("timer of {step}:{visit}");
+        wished.extend(wishes.timers.iter().map(|w| timer(&w.step, w.visit)));
+        let timers = self.database.timers.iter().filter(|(of, ..)| *of == run);
+        there.extend(timers.map(|(_, step, visit, _)| timer(step, *visit)));
         wished.extend(wishes.approvals);
         let approvals = self.database.approvals.iter().filter(|(_, of)| **of == run);
         there.extend(approvals.map(|(id, _)| id.clone()));

@@ -1,6 +1,6 @@
 //! The rows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use sluice_engine::State;
@@ -69,7 +69,11 @@ pub(crate) struct Database {
     /// Open approvals and their runs.
     pub(crate) approvals: BTreeMap<String, usize>,
     pub(crate) tickets: u64,
+    pub(crate) timers: BTreeSet<Timer>,
 }
+
+/// Run, step, visit and moment.
+pub(crate) type Timer = (usize, String, u32, Timestamp);
 
 impl Database {
     pub(crate) fn sequence(&self, run: usize) -> u64 {

@@ -13,7 +13,7 @@ use sluice_proto::ids::WorkflowId;
 use sluice_proto::message::Refusal;
 
 use super::breakage::{self, Breakage};
-use super::database::{Key, RunRow, StoredAttempt};
+use super::database::{Key, RunRow, StoredAttempt, Timer};
 use super::locks::LockOp;
 use super::worker::Answer;
 use super::world::{Duty, Toil, World};
@@ -107,6 +107,8 @@ pub(crate) struct Working {
     pub(crate) lock_ops: Vec<LockOp>,
     opened: Vec<(String, usize)>,
     closed: Vec<String>,
+    timers_started: Vec<Timer>,
+    timers_stopped: Vec<Timer>,
 }
 
 impl World<'_> {
@@ -293,6 +295,14 @@ impl World<'_> {
             Effect::ReleaseLock(name) => working.lock_ops.push(LockOp::Release { run, name }),
             Effect::OpenApproval(id) => working.opened.push((id, run)),
             Effect::CloseApproval(id) => working.closed.push(id),
+            Effect::StartTimer(wish) => {
+                working.timers_started.push((run, wish.step, wish.visit, wish.due_at));
+            }
+            Effect::StopTimer(wish) => {
+                let timer = (run, wish.step, wish.visit, wish.due_at);
+                working.timers_started.retain(|started| *started != timer);
+                working.timers_stopped.push(timer);
+            }
         }
     }
 
@@ -389,6 +399,10 @@ impl World<'_> {
         for (key, stored) in &working.created {
             self.database.attempts.insert(key.clone(), stored.clone());
         }
+        for timer in working.timers_stopped.drain(..) {
+            self.database.timers.remove(&timer);
+        }
+        self.database.timers.extend(working.timers_started.drain(..));
         self.database.approvals.extend(working.opened.drain(..));
         for id in working.closed.drain(..) {
             self.database.approvals.remove(&id);

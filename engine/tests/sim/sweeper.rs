@@ -32,6 +32,7 @@ impl World<'_> {
             })
             .collect();
         self.end_waits(who);
+        self.ring(who);
         let next = self.rng.between(EVERY_MS / 2, EVERY_MS * 2);
         self.coordinator_after(next, who, Duty::Sweep);
         if !found.is_empty() {
@@ -54,6 +55,20 @@ impl World<'_> {
             }));
         }
         self.coordinators[who].inbox.extend(over);
+        self.call_batch(who);
+    }
+
+    /// Moments that have come.
+    fn ring(&mut self, who: usize) {
+        let now = self.moment();
+        let due = self.database.timers.iter().filter(|(.., due_at)| *due_at <= now);
+        let items: Vec<Item> = due
+            .map(|(run, step, visit, _)| {
+                let work = Work::Given(Input::TimerDue { step: step.clone(), visit: *visit });
+                Item { run: *run, work, reply_to: ReplyTo::Nobody }
+            })
+            .collect();
+        self.coordinators[who].inbox.extend(items);
         self.call_batch(who);
     }
 

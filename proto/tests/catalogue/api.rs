@@ -195,6 +195,7 @@ fn paused() -> StatusResponse {
         rejection_reason: None,
         pending_approval: Some(pending_approval()),
         waiting_for_lock: None,
+        waiting_until: None,
         locks: vec!["deployment:production".into()],
         parent_workflow_id: None,
         child_workflows: Vec::new(),

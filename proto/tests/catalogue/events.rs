@@ -4,7 +4,8 @@ use serde_json::json;
 use sluice_proto::event::{
     AcquireLock, ApproveGate, CaptureInsight, CompleteStep, CompleteWorkflow, EVENT_VERSION, Event,
     EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate,
-    ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartWorkflow, Status, WaitLock,
+    ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow, Status,
+    WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -54,6 +55,7 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::WaitLock(_)
         | EventBody::AcquireLock(_)
         | EventBody::ReleaseLock(_)
+        | EventBody::StartTimer(_)
         | EventBody::CaptureInsight(_) => Some("apply_changes"),
         EventBody::Notify(_) | EventBody::CompleteWorkflow(_) => None,
     }
@@ -202,6 +204,7 @@ fn closing_bodies() -> Vec<EventBody> {
             target: "workflow_failed".into(),
             failure_reason: Some("http_500".into()),
         }),
+        EventBody::StartTimer(StartTimer { until: moment(90) }),
     ]
 }
 

@@ -8,3 +8,4 @@ mod first_run;
 mod liveness;
 mod protocol;
 mod record;
+mod waits;

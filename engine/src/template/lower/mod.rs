@@ -5,6 +5,7 @@ mod gate;
 mod message;
 mod recovery;
 mod step;
+mod wait;
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};

@@ -3,11 +3,13 @@
 use serde_json::Value;
 use sluice_proto::ids::AgentName;
 
-use super::{approval, gate, message};
+use super::{approval, gate, message, wait};
 use crate::expr::{Condition, Payload};
 use crate::template::context::Context;
 use crate::template::fields::Fields;
-use crate::template::keys::{self, AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL};
+use crate::template::keys::{
+    self, AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL, WAIT,
+};
 use crate::template::model::{
     AgentCall, Conditional, NotificationStep, Step, StepKind, Target, empty_object,
 };
@@ -64,6 +66,7 @@ fn step_kind(cx: &mut Context<'_>, fields: &Fields<'_>, kind: &str) -> StepKind 
             message: message::message(cx, fields),
             on_complete: fields.target(cx, "on_complete"),
         }),
+        WAIT => StepKind::Wait(wait::wait(cx, fields)),
         other => {
             debug_assert_eq!(other, TERMINAL);
             StepKind::Terminal

@@ -43,7 +43,7 @@ fn keys_of_the_template() {
     assert!(template.urgent);
     assert_eq!(template.required_context, ["alpha", "beta"]);
     assert_eq!(template.optional_context, ["gamma"]);
-    assert_eq!(template.steps.len(), 9);
+    assert_eq!(template.steps.len(), 11);
     assert_eq!(template.entry().id, "ask-model");
     let Position { line, column } = template.entry().at;
     assert_eq!((line, column), (10, 5));
@@ -126,12 +126,29 @@ fn keys_of_messages_and_terminal_steps() {
     assert_eq!(step.message.template.as_deref(), Some("feature_complete"));
     assert_eq!(step.message.priority, "critical");
     assert!(step.message.payload.is_some());
-    assert_eq!(names([&step.on_complete]), [Some("done")]);
+    assert_eq!(names([&step.on_complete]), [Some("cool_down")]);
     assert!(matches!(template.step("done").unwrap().kind, StepKind::Terminal));
     let notification = template.notifications_for("workflow_failed").next().unwrap();
     assert_eq!(notification.trigger, "workflow_failed");
     assert_eq!(notification.message.channels.len(), 6);
     assert_eq!(notification.message.priority, "urgent");
+}
+
+#[test]
+fn keys_of_waits() {
+    let template = every_key();
+    let wait = |id: &str| match &template.step(id).unwrap().kind {
+        StepKind::Wait(wait) => wait.clone(),
+        other => panic!("{other:?}"),
+    };
+    let length = wait("cool_down");
+    assert!(matches!(length.end, WaitEnd::After(900_000)));
+    assert_eq!(
+        names([&length.on_success, &length.on_failure]),
+        [Some("quiet_hours"), Some("done")]
+    );
+    let WaitEnd::At(moment) = wait("quiet_hours").end else { panic!() };
+    assert_eq!(moment.source(), "{{ context.quiet_until }}");
 }
 
 #[test]
