@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Watch(commands::watch::WatchArgs),
     /// Approve or reject what a paused run waits for
     Resume(commands::resume::ResumeArgs),
+    /// End a run: agents are told, locks handed over, approvals closed
+    Cancel(commands::cancel::CancelArgs),
+    /// Have a failed run go on from a step
+    Retry(commands::retry::RetryArgs),
     /// List runs
     List(commands::list::ListArgs),
     /// List workers: who is there, and what they hold

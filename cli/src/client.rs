@@ -52,12 +52,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<T, CliError> {
-        let mut url = self.base.clone();
-        extend(&mut url, path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.send(self.http.request(Method::GET, url)).await
+        self.send(self.http.request(Method::GET, self.with_query(path, query))).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -68,6 +63,32 @@ impl Client {
         let mut url = self.base.clone();
         extend(&mut url, path);
         self.send(self.http.request(Method::POST, url).json(body)).await
+    }
+
+    pub(crate) async fn post_query<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<T, CliError> {
+        self.send(self.http.request(Method::POST, self.with_query(path, query)).json(body)).await
+    }
+
+    pub(crate) async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        self.send(self.http.request(Method::DELETE, self.with_query(path, query))).await
+    }
+
+    fn with_query(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        extend(&mut url, path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
     }
 
     async fn send<T: DeserializeOwned>(

@@ -1,6 +1,8 @@
 //! `apply`: the only place where state changes. Total and infallible: crash recovery, replay and
 //! time travel are folds of it, so whatever was once recorded must go through.
 
+mod control;
+
 use serde_json::{Value, json};
 use sluice_proto::event::{
     CompleteStep, CompleteWorkflow, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow,
@@ -19,6 +21,9 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
     state.updated_at = at;
     match body {
         EventBody::Notify(notify) => return deliver(state, step, notify),
+        EventBody::RetryStep(RetryStep { command: Some(command), next_retry_at, .. }) => {
+            return control::retry(state, step.unwrap_or_default(), command, *next_retry_at, at);
+        }
         EventBody::RetryStep(retry) => return retry_step(state, step.unwrap_or_default(), retry),
         EventBody::CaptureInsight(insight) => return state.insights.push(insight.clone()),
         _ if state.status.is_terminal() => return,
@@ -71,6 +76,7 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
         EventBody::ReleaseLock(lock) => {
             state.locks.remove(&lock.resource_lock);
         }
+        EventBody::CancelWorkflow(cancel) => control::cancel(state, step, cancel, at),
         EventBody::CompleteWorkflow(complete) => complete_workflow(state, complete, at),
         EventBody::StartTimer(timer) => {
             if let Some(position) = state.active.get_mut(step) {
@@ -254,13 +260,19 @@ fn go(state: &mut State, from: &str, next: &Next, at: Timestamp) {
     }
 }
 
+/// A cancelled run ends as such, wherever the steps that clean up after it lead.
 fn end(state: &mut State, from: &str, target: &str, outcome: Outcome) {
-    state.ending = Some(Ending { target: target.to_owned(), outcome, from: from.to_owned() });
+    let (target, outcome) = match &state.cancellation {
+        Some(cancellation) => (cancellation.target.clone(), Outcome::Cancelled),
+        None => (target.to_owned(), outcome),
+    };
+    state.ending = Some(Ending { target, outcome, from: from.to_owned() });
 }
 
 fn enter(state: &mut State, step: &str, lock: Option<String>, from: Option<&str>, at: Timestamp) {
     let record = state.steps.entry(step.to_owned()).or_insert_with(StepRecord::untouched);
     record.visits += 1;
+    record.entered = state.sequence;
     record.status = StepStatus::Running;
     record.from = from.map(str::to_owned);
     let position = Position {
@@ -297,6 +309,14 @@ fn open_approval<'a>(state: &'a mut State, step: &str) -> Option<&'a mut Approva
 
 impl StepRecord {
     fn untouched() -> Self {
-        Self { status: StepStatus::Running, visits: 0, retries: 0, from: None }
+        Self {
+            status: StepStatus::Running,
+            visits: 0,
+            retries: 0,
+            from: None,
+            entered: 0,
+            visits_before: 0,
+            commanded_retries: 0,
+        }
     }
 }

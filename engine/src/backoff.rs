@@ -26,6 +26,14 @@ pub fn jittered_ms(nominal_ms: u64, jitter: f64) -> u64 {
     moved
 }
 
+/// A delay as events show it.
+#[must_use]
+pub fn seconds(ms: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "at most 60,000")]
+    let seconds = ms as f64 / 1_000.0;
+    seconds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

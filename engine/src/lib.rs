@@ -25,10 +25,14 @@ mod yaml;
 
 pub use advance::{Advance, advance, replay};
 pub use apply::apply;
-pub use decide::{Decision, Input, Refused, Report, Situation};
+pub use decide::{
+    Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation,
+};
 pub use event::NewEvent;
 pub use plan::MAX_STEPS_PER_RUN;
-pub use state::{Approval, Delivery, Ending, HeldLock, Phase, Position, State, StepRecord};
+pub use state::{
+    Approval, Cancellation, Delivery, Ending, HeldLock, Phase, Position, State, StepRecord,
+};
 pub use view::{
     current_step, execute_response, pending_approval, state_response, status_response,
     step_statuses,

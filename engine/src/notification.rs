@@ -32,7 +32,7 @@ pub(crate) fn payload(scope: &RunScope<'_>, message: &Message, trigger: &str) ->
 /// The next delivery that reaching `ending` asks for and that was not asked for yet.
 pub(crate) fn next_due(template: &Template, state: &State, ending: &Ending) -> Option<Notify> {
     template.notifications_for(&ending.target).enumerate().find_map(|(index, entry)| {
-        let id = notification_id(&ending.target, index);
+        let id = notification_id(&ending.target, index, state.retried);
         if state.notifications.contains_key(&id) {
             return None;
         }

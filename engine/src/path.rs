@@ -61,9 +61,12 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Id of the n-th notification that a trigger fires.
-pub(crate) fn notification_id(trigger: &str, index: usize) -> String {
-    format!("{trigger}.notify.{index}")
+/// Id of the n-th notification that a trigger fires, in a run that has failed and gone on `retried` times.
+pub(crate) fn notification_id(trigger: &str, index: usize, retried: u32) -> String {
+    match retried {
+        0 => format!("{trigger}.notify.{index}"),
+        again => format!("{trigger}.notify.{index}.{again}"),
+    }
 }
 
 #[cfg(test)]

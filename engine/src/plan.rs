@@ -13,7 +13,7 @@ use crate::event::NewEvent;
 use crate::notification;
 use crate::route;
 use crate::scope::RunScope;
-use crate::state::{Ending, Phase, Position, State};
+use crate::state::{Ending, Phase, Position, State, StepRecord};
 use crate::template::{Approval, Risk, Step, StepKind, Template};
 use crate::wait;
 
@@ -186,15 +186,14 @@ fn over_budget(
         return Some(fail(&step.id, "loop_limit", error, position.attempt, next));
     }
     let budget = template.loop_budget();
-    if position.visit <= budget.saturating_add(1) {
+    let visit = state.steps.get(&step.id).map_or(position.visit, StepRecord::visits_now);
+    if visit <= budget.saturating_add(1) {
         return None;
     }
     let error = format!("step '{}' was revisited more than {budget} times", step.id);
     // The route of an ordinary failure, unless that is the loop itself.
     let next = match route::after_failure(template, &RunScope::new(state), &step.id) {
-        next if position.visit > budget.saturating_add(2)
-            || next.next_step.as_ref() == Some(&step.id) =>
-        {
+        next if visit > budget.saturating_add(2) || next.next_step.as_ref() == Some(&step.id) => {
             route::plain_failure(template)
         }
         next => next,

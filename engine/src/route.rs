@@ -161,6 +161,10 @@ pub(crate) fn keeps(
     if let Some(own) = &position.lock {
         return own == lock;
     }
+    // What cleans up after a cancelled run does it under the locks that the run held.
+    if state.cancellation.is_some() {
+        return true;
+    }
     if is_rollback(template, path) {
         // Taken by that step, or handed over to it.
         let taken_by = state.locks.get(lock).map(|held| held.step.as_str());
@@ -170,6 +174,18 @@ pub(crate) fn keeps(
         });
     }
     leads_to_lock(template, state, lock, path)
+}
+
+/// The lock that `step` runs under when the run goes on from it: its own, else the one that it was under
+/// when the run came by.
+pub(crate) fn lock_again(template: &Template, state: &State, step: &str) -> Option<String> {
+    let scope = RunScope::new(state);
+    if let Some(own) = lock_name(template, &scope, step) {
+        return Some(own);
+    }
+    let came_from = state.way_back(step).skip(1).find_map(|id| lock_name(template, &scope, id));
+    let undoes = is_rollback(template, step);
+    came_from.filter(|lock| undoes || leads_to_lock(template, state, lock, step))
 }
 
 fn leads_to_lock(template: &Template, state: &State, lock: &str, from: &str) -> bool {

@@ -67,6 +67,12 @@ pub struct State {
     pub failure_reason: Option<String>,
     /// What the person who rejected said.
     pub rejection_reason: Option<String>,
+    /// Set once somebody has cancelled the run.
+    #[serde(default)]
+    pub cancellation: Option<Cancellation>,
+    /// How often a person has had the run go on after it had failed.
+    #[serde(default)]
+    pub retried: u32,
     /// When the run was accepted.
     pub started_at: Timestamp,
     /// When it ended.
@@ -107,6 +113,8 @@ impl State {
             error_message: None,
             failure_reason: None,
             rejection_reason: None,
+            cancellation: None,
+            retried: 0,
             started_at: Timestamp::default(),
             completed_at: None,
             updated_at: Timestamp::default(),
@@ -134,6 +142,7 @@ impl State {
     #[must_use]
     pub fn status_at(&self, ending: &Ending) -> Status {
         match ending.outcome {
+            Outcome::Cancelled => Status::Cancelled,
             Outcome::Paused => Status::Paused,
             Outcome::Completed if self.rolled_back_last => Status::RolledBack,
             Outcome::Completed => Status::Completed,
@@ -215,6 +224,35 @@ pub struct StepRecord {
     /// Step that the last visit came from.
     #[serde(default)]
     pub from: Option<String>,
+    /// Event with which the step was entered last.
+    #[serde(default)]
+    pub entered: u64,
+    /// Visits before a person had the run go on: they do not count for loops any more.
+    #[serde(default)]
+    pub visits_before: u32,
+    /// How often a person had the run go on from here.
+    #[serde(default)]
+    pub commanded_retries: u32,
+}
+
+impl StepRecord {
+    /// How often the step was entered since the run started, or since a person had it go on.
+    pub(crate) fn visits_now(&self) -> u32 {
+        self.visits.saturating_sub(self.visits_before)
+    }
+}
+
+/// Somebody ended the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// In their words.
+    pub reason: String,
+    /// Who.
+    pub cancelled_by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whose messages are sent at the end.
+    pub target: String,
 }
 
 /// A lock the run holds.

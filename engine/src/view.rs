@@ -22,7 +22,11 @@ pub fn current_step(template: &Template, state: &State) -> Option<String> {
 pub fn step_statuses(template: &Template, state: &State) -> IndexMap<String, StepStatus> {
     let unvisited =
         if state.status.is_terminal() { StepStatus::Skipped } else { StepStatus::Pending };
-    let status = |id: &String| state.steps.get(id).map_or(unvisited, |record| record.status);
+    let status = |id: &String| match state.steps.get(id).map(|record| record.status) {
+        // One that a person's retry would have come to again.
+        None | Some(StepStatus::Pending) => unvisited,
+        Some(status) => status,
+    };
     template.steps.keys().map(|id| (id.clone(), status(id))).collect()
 }
 
@@ -53,6 +57,9 @@ pub fn status_response(template: &Template, state: &State) -> StatusResponse {
         failed_step: state.failed_step.clone(),
         failure_reason: state.failure_reason.clone(),
         rejection_reason: state.rejection_reason.clone(),
+        cancellation_reason: state.cancellation.as_ref().map(|c| c.reason.clone()),
+        cancelled_by: state.cancellation.as_ref().map(|c| c.cancelled_by.clone()),
+        cancelled_at: state.cancellation.as_ref().map(|c| c.at),
         pending_approval: (state.status == Status::Paused)
             .then(|| pending_approval(state))
             .flatten(),

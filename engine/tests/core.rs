@@ -7,6 +7,8 @@
 mod approvals;
 #[path = "core/attempt.rs"]
 mod attempt;
+#[path = "core/cancel.rs"]
+mod cancel;
 #[path = "core/endings.rs"]
 mod endings;
 #[path = "core/events.rs"]
@@ -23,6 +25,8 @@ mod properties;
 mod refusals;
 #[path = "core/retries.rs"]
 mod retries;
+#[path = "core/retry_from.rs"]
+mod retry_from;
 #[path = "core/run.rs"]
 mod run;
 #[path = "core/views.rs"]

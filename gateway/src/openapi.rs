@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -58,6 +58,10 @@ impl Route {
 
     pub(crate) fn post<T: 'static>(path: &'static str, handler: impl Handler<T, App>) -> Self {
         Self::new("post", path, post(handler))
+    }
+
+    pub(crate) fn delete<T: 'static>(path: &'static str, handler: impl Handler<T, App>) -> Self {
+        Self::new("delete", path, delete(handler))
     }
 
     fn new(method: &'static str, path: &'static str, handler: MethodRouter<App>) -> Self {

@@ -27,6 +27,12 @@ pub(crate) fn number(name: &str, text: &str) -> Result<u32, Failure> {
     })
 }
 
+/// True or false.
+pub(crate) fn truth(name: &str, text: &str) -> Result<bool, Failure> {
+    text.parse()
+        .map_err(|_| Failure::field(name, format!("'{}' is neither true nor false", shown(text))))
+}
+
 /// Enough of a caller's text to recognise it.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(80).collect()

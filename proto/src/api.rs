@@ -1,5 +1,7 @@
 //! Bodies of the API. REST and NATS carry the same ones.
 
+mod control;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use serde_json::{Map, Value};
 use crate::event::{Event, Status, StepStatus};
 use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
+
+pub use control::{CancelCleanup, CancelRequest, CancelResponse, RetryRequest, RetryResponse};
 
 /// Verbs of the API: `<noun>.<verb>`, the last tokens of its subjects.
 pub mod verb {
@@ -23,6 +27,10 @@ pub mod verb {
     pub const WORKFLOW_LIST: &str = "workflow.list";
     /// Decide what a paused run waits for.
     pub const WORKFLOW_RESUME: &str = "workflow.resume";
+    /// End a run.
+    pub const WORKFLOW_CANCEL: &str = "workflow.cancel";
+    /// Go on with a failed run from one of its steps.
+    pub const WORKFLOW_RETRY: &str = "workflow.retry";
     /// Templates that can be run.
     pub const TEMPLATE_LIST: &str = "template.list";
     /// Findings about a template's text.
@@ -35,7 +43,8 @@ pub mod verb {
     pub const WORKER_LIST: &str = "worker.list";
 
     /// Verbs that change something: also taken from `sluice.command.v1.>`.
-    pub const MUTATING: [&str; 2] = [WORKFLOW_EXECUTE, WORKFLOW_RESUME];
+    pub const MUTATING: [&str; 4] =
+        [WORKFLOW_CANCEL, WORKFLOW_EXECUTE, WORKFLOW_RESUME, WORKFLOW_RETRY];
 }
 
 /// Body of `workflow.execute`.
@@ -69,6 +78,10 @@ pub struct ResumeRequest {
     /// `approved` or `rejected`.
     #[serde(alias = "decision")]
     pub approval_decision: String,
+    /// The approval that is meant; whatever the run waits for when absent. Say it where two people may
+    /// decide at once: the second decision must not count for the run's next approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_id: Option<String>,
     /// Who decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,
@@ -121,6 +134,15 @@ pub struct StatusResponse {
     pub failure_reason: Option<String>,
     /// What the person who rejected said.
     pub rejection_reason: Option<String>,
+    /// What the person who cancelled said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation_reason: Option<String>,
+    /// Who cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
+    /// When; what `on_cancel` undoes comes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<Timestamp>,
     /// What the run waits for a person for.
     pub pending_approval: Option<PendingApproval>,
     /// Lock it queues for.

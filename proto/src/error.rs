@@ -37,6 +37,10 @@ pub enum ErrorCode {
     InvalidDecision,
     /// 400: the run is not paused.
     NotPaused,
+    /// 400: the run has ended, or is being cancelled.
+    NotCancellable,
+    /// 400: the run has not failed, the step was never reached, or its retries are used up.
+    NotRetryable,
     /// 400: any other request that cannot be right.
     BadRequest,
     /// 403: the Host or Origin is not ours.
@@ -45,6 +49,8 @@ pub enum ErrorCode {
     Forbidden,
     /// 404: no such run.
     WorkflowNotFound,
+    /// 404: the run's template has no such step.
+    StepNotFound,
     /// 404: no such template.
     TemplateNotFound,
     /// 404: no such route.
@@ -53,7 +59,7 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// 409: the id is in use.
     WorkflowIdTaken,
-    /// 409: decided already, or decided by the same person.
+    /// 409: decided already, decided by the same person, or another approval than the pending one.
     AlreadyDecided,
     /// 413: more than the server takes.
     BodyTooLarge,
@@ -83,9 +89,14 @@ impl ErrorCode {
             Self::InvalidTemplateName
             | Self::InvalidDecision
             | Self::NotPaused
+            | Self::NotCancellable
+            | Self::NotRetryable
             | Self::BadRequest => 400,
             Self::ForbiddenOrigin | Self::Forbidden => 403,
-            Self::WorkflowNotFound | Self::TemplateNotFound | Self::RouteNotFound => 404,
+            Self::WorkflowNotFound
+            | Self::StepNotFound
+            | Self::TemplateNotFound
+            | Self::RouteNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::WorkflowIdTaken | Self::AlreadyDecided => 409,
             Self::BodyTooLarge => 413,

@@ -2,6 +2,8 @@
 //!
 //! A new field is optional with a default, so that older events still decode.
 
+mod control;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,6 +11,8 @@ use serde_json::{Map, Value};
 use crate::ids::{AgentName, WorkflowId};
 use crate::message::Usage;
 use crate::timestamp::Timestamp;
+
+pub use control::{CancelWorkflow, RetryCommand};
 
 /// Version written by this release: signed, chained.
 pub const EVENT_VERSION: u32 = 2;
@@ -63,6 +67,8 @@ pub enum EventBody {
     ResumeWorkflow(ResumeWorkflow),
     /// A step's changes were undone.
     RollbackStep(RollbackStep),
+    /// Somebody ended the run; what it holds is cleaned up before it is `cancelled`.
+    CancelWorkflow(CancelWorkflow),
     /// The run queues for a lock that another run holds.
     WaitLock(WaitLock),
     /// The run holds a lock.
@@ -114,6 +120,7 @@ impl EventBody {
             Self::RejectGate(_) => "reject_gate",
             Self::ResumeWorkflow(_) => "resume_workflow",
             Self::RollbackStep(_) => "rollback_step",
+            Self::CancelWorkflow(_) => "cancel_workflow",
             Self::WaitLock(_) => "wait_lock",
             Self::AcquireLock(_) => "acquire_lock",
             Self::ReleaseLock(_) => "release_lock",
@@ -209,6 +216,8 @@ pub enum Outcome {
     RolledBack,
     /// `paused` until somebody resumes it.
     Paused,
+    /// `cancelled`.
+    Cancelled,
 }
 
 /// Where a run goes from a step. It stands in the event, so that a fold needs no template.
@@ -323,6 +332,9 @@ pub struct RetryStep {
     pub backoff_delay: f64,
     /// Real start, with jitter.
     pub next_retry_at: Timestamp,
+    /// Set when a person asked for it, after the run had failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<RetryCommand>,
 }
 
 /// Data of `pause_workflow`.

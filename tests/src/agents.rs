@@ -1,6 +1,6 @@
 //! Scripted HTTP agents, and a scripted server that speaks the OpenAI protocol.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// One call of an agent.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ struct Inner {
     answers: Mutex<Vec<(Vec<String>, Vec<Value>)>>,
     raw_answers: Mutex<HashMap<String, (u16, String)>>,
     prompts: Mutex<Vec<Value>>,
+    held: watch::Sender<HashSet<String>>,
+    abandoned: Mutex<Vec<String>>,
 }
 
 /// Agents on a loopback port: `POST /agents/<name>` and `POST /v1/chat/completions`.
@@ -66,6 +69,8 @@ impl Agents {
             answers: Mutex::default(),
             raw_answers: Mutex::default(),
             prompts: Mutex::default(),
+            held: watch::Sender::default(),
+            abandoned: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -119,6 +124,35 @@ impl Agents {
         self.inner.raw_answers.lock().unwrap().insert(needle.to_owned(), (status, body.to_owned()));
     }
 
+    /// Calls for this step are not answered until it is released.
+    pub fn hold(&self, step: &str) {
+        self.inner.held.send_modify(|held| {
+            held.insert(step.to_owned());
+        });
+    }
+
+    /// Answers what is held and what is still to come.
+    pub fn release(&self, step: &str) {
+        self.inner.held.send_modify(|held| {
+            held.remove(step);
+        });
+    }
+
+    /// Steps whose calls were broken off by the caller while they were held.
+    #[must_use]
+    pub fn abandoned(&self) -> Vec<String> {
+        self.inner.abandoned.lock().unwrap().clone()
+    }
+
+    /// Waits until this step has been called this often.
+    pub async fn called(&self, step: &str, times: usize) {
+        let until = std::time::Instant::now() + crate::PATIENCE;
+        while self.calls().iter().filter(|call| call.step() == step).count() < times {
+            assert!(std::time::Instant::now() < until, "{step} is not called {times} times");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     /// Every call so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
@@ -145,8 +179,28 @@ async fn call(
         idempotency_key: key.to_owned(),
     };
     inner.calls.lock().unwrap().push(call.clone());
+    let mut pending =
+        Pending { inner: Arc::clone(&inner), step: call.step().to_owned(), over: false };
+    let step = call.step();
+    let released = inner.held.subscribe().wait_for(|held| !held.contains(step)).await.is_ok();
+    pending.over = released;
     let (status, body) = (inner.script)(&call);
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
+}
+
+/// A call that may be broken off while it is held.
+struct Pending {
+    inner: Arc<Inner>,
+    step: String,
+    over: bool,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.over {
+            self.inner.abandoned.lock().unwrap().push(self.step.clone());
+        }
+    }
 }
 
 async fn complete(State(inner): State<Arc<Inner>>, body: String) -> Response {

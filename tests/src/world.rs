@@ -167,6 +167,12 @@ impl World {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    /// A DELETE of the gateway: status code and JSON body.
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        let response = self.http.delete(format!("{}{path}", self.url)).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
     /// State of a run.
     pub async fn status(&self, id: &str) -> Value {
         let (status, body) = self.get(&format!("/workflow/status/{id}")).await;
@@ -189,6 +195,21 @@ impl World {
                 "{id} is {status}, not {expected}: {state:#}\n{:#}",
                 self.events(id).await
             );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until a run has ended for the n-th time, and checks how.
+    pub async fn wait_for_end(&self, id: &str, expected: &str, n: usize) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let actions = self.actions(id).await;
+            if actions.iter().filter(|action| *action == "complete_workflow").count() >= n {
+                let state = self.status(id).await;
+                assert_eq!(state["status"], expected, "{state:#}");
+                return state;
+            }
+            assert!(Instant::now() < until, "{id} has not ended {n} times: {actions:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod cancel;
 pub(crate) mod completions;
 mod config;
 pub(crate) mod coordinator;
@@ -10,6 +11,7 @@ pub(crate) mod man;
 pub(crate) mod orchestrator;
 pub(crate) mod prompts;
 pub(crate) mod resume;
+pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod template;
@@ -36,6 +38,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Status(args) => status::run(global, args).await,
         Command::Watch(args) => watch::run(global, args).await,
         Command::Resume(args) => resume::run(global, args).await,
+        Command::Cancel(args) => cancel::run(global, args).await,
+        Command::Retry(args) => retry::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
         Command::Workers => workers::run(global).await,
         Command::Template(args) => template::run(global, args).await,

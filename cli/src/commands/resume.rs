@@ -14,6 +14,9 @@ pub(crate) struct ResumeArgs {
     /// approved or rejected
     #[arg(default_value = "approved")]
     decision: String,
+    /// The approval that is meant; whatever the run waits for when left out
+    #[arg(long, value_name = "ID")]
+    approval: Option<String>,
     /// Who decides
     #[arg(long, value_name = "NAME")]
     approver: Option<String>,
@@ -31,6 +34,7 @@ pub(crate) struct ResumeArgs {
 pub(crate) async fn run(global: &Global, args: ResumeArgs) -> Result<(), CliError> {
     let mut request = json!({"approval_decision": args.decision});
     for (name, value) in [
+        ("approval_id", args.approval),
         ("approver", args.approver),
         ("approver_role", args.role),
         ("comment", args.comment),

@@ -1,11 +1,13 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
 mod events;
+mod cancel;
 mod execute;
 mod health;
 mod list;
 mod metrics;
 mod resume;
+mod retry;
 mod status;
 mod templates;
 mod workers;
@@ -36,9 +38,11 @@ pub(crate) const VERBS: &[&str] = &[
     verb::TEMPLATE_VALIDATE,
     verb::WORKER_LIST,
     verb::WORKFLOW_EVENTS,
+    verb::WORKFLOW_CANCEL,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
     verb::WORKFLOW_RESUME,
+    verb::WORKFLOW_RETRY,
     verb::WORKFLOW_STATE,
     verb::WORKFLOW_STATUS,
 ];
@@ -122,9 +126,11 @@ pub(crate) async fn handle(
         verb::TEMPLATE_VALIDATE => templates::validate(body),
         verb::WORKER_LIST => workers::list(shared).await,
         verb::WORKFLOW_EVENTS => events::handle(shared, body).await,
+        verb::WORKFLOW_CANCEL => cancel::handle(shared, body, request_id).await,
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,
         verb::WORKFLOW_RESUME => resume::handle(shared, body, request_id).await,
+        verb::WORKFLOW_RETRY => retry::handle(shared, body, request_id).await,
         verb::WORKFLOW_STATE => status::state(shared, body).await,
         verb::WORKFLOW_STATUS => status::status(shared, body).await,
         other => Err(ApiError::new(ErrorCode::RouteNotFound, format!("no verb '{other}'"))),
@@ -147,6 +153,19 @@ fn encode(body: &impl Serialize) -> Answer {
         tracing::error!(%error, "an answer cannot be written as JSON");
         ApiError::new(ErrorCode::Internal, "the answer cannot be written as JSON")
     })
+}
+
+/// Longest text a person may give, characters.
+const MAX_TEXT_CHARS: usize = 4_000;
+
+/// Empty means not given; what cannot be recorded is refused.
+fn text(field: &str, value: Option<String>) -> Result<Option<String>, ApiError> {
+    let Some(value) = value.filter(|value| !value.trim().is_empty()) else { return Ok(None) };
+    if value.contains('\0') || value.chars().count() > MAX_TEXT_CHARS {
+        let message = format!("must have at most {MAX_TEXT_CHARS} characters and no NUL");
+        return Err(ApiError::field(field, message));
+    }
+    Ok(Some(value))
 }
 
 fn workflow_id(text: &str) -> Result<WorkflowId, ApiError> {

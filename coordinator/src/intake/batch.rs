@@ -11,11 +11,12 @@ use sluice_proto::error::ApiError;
 use sluice_proto::message::Refusal;
 use sqlx::{Acquire, PgConnection};
 
+use super::control;
 use super::item::{Item, Request, Work};
 use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
 use crate::coordinator::{Shared, now};
-use crate::store::attempts::{self, AttemptKey, StoredAttempt, Unchanged};
+use crate::store::attempts::{self, AttemptKey, Dropped, StoredAttempt, Unchanged};
 use crate::store::runs::RunRow;
 use crate::store::{StoreError, approvals, events, requests, runs, templates, timers};
 
@@ -56,7 +57,7 @@ pub(super) async fn commit(
     let mut transaction = connection.begin().await?;
     locks::settle(shared, &mut transaction, &mut working, moment).await?;
     answer_callers(&working, items, &mut verdicts);
-    write(&mut transaction, &working, moment).await?;
+    let dropped = write(&mut transaction, &working, moment).await?;
     keep_answers(&mut transaction, items, &verdicts).await?;
     transaction.commit().await?;
     drop(connection);
@@ -64,6 +65,8 @@ pub(super) async fn commit(
     shared.metrics.inputs.add(items.len());
     shared.metrics.events.add(working.events.len());
     publish(shared, working).await;
+    let untold = control::tell_holders(shared, dropped).await;
+    control::report_untold(items, &mut verdicts, &untold);
     Ok(verdicts)
 }
 
@@ -153,13 +156,14 @@ fn apply(
             working.add_new(&item.workflow_id, template, text, moment);
             (Input::Start { context: context.clone() }, None)
         }
-        Work::Decide { decision, .. } => {
-            if !working.runs.contains_key(item.workflow_id.as_str()) {
-                let missing = ApiError::workflow_not_found(item.workflow_id.as_str());
-                return Ok(Verdict::Answered(Err(missing)));
-            }
-            (Input::Decision(decision.clone()), None)
+        Work::Decide { .. } | Work::Control { .. }
+            if !working.runs.contains_key(item.workflow_id.as_str()) =>
+        {
+            let missing = ApiError::workflow_not_found(item.workflow_id.as_str());
+            return Ok(Verdict::Answered(Err(missing)));
         }
+        Work::Decide { decision, .. } => (Input::Decision(decision.clone()), None),
+        Work::Control { input, .. } => (input.clone(), None),
         Work::GrantLock { name } => {
             working.lock_ops.push(LockOp::Grant { name: name.clone() });
             return Ok(Verdict::Recorded);
@@ -200,6 +204,7 @@ fn answer_callers(working: &Working, items: &[Item], verdicts: &mut [Verdict]) {
                 let word = if decision.approved { "approved" } else { "rejected" };
                 serde_json::to_vec(&resume_response(run, word))
             }
+            Work::Control { input, .. } => control::answer(working, run, input),
             _ => continue,
         };
         let answer = body.map(Bytes::from).map_err(|error| {
@@ -231,7 +236,7 @@ async fn write(
     transaction: &mut PgConnection,
     working: &Working,
     moment: Moment,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Dropped>, StoreError> {
     let (new_runs, old_runs) = working.run_rows();
     if !old_runs.is_empty() {
         let moved = runs::update(transaction, &old_runs).await?;
@@ -251,9 +256,10 @@ async fn write(
     if !fenced.is_empty() && attempts::delete(transaction, &fenced).await? != fenced.len() as u64 {
         return Err(StoreError::Conflict);
     }
-    if !unfenced.is_empty() {
-        attempts::delete(transaction, &unfenced).await?;
-    }
+    let dropped = match unfenced.is_empty() {
+        true => Vec::new(),
+        false => attempts::take_out(transaction, &unfenced).await?,
+    };
     if !working.created.is_empty() {
         let mut rows: Vec<StoredAttempt> =
             working.created.values().map(|(stored, _)| stored.clone()).collect();
@@ -272,7 +278,7 @@ async fn write(
     if !working.closed.is_empty() {
         approvals::close(transaction, &working.closed, moment.now.into()).await?;
     }
-    Ok(())
+    Ok(dropped)
 }
 
 async fn insert_new_runs(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use sluice_engine::attempt::{AttemptRow, Loss};
-use sluice_engine::{Decision, Report};
+use sluice_engine::{Decision, Input, Report};
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::message::{AgentError, Refusal, ResultReply};
@@ -64,6 +64,13 @@ pub(crate) enum Work {
         /// Makes repeated requests one.
         request: Option<Request>,
     },
+    /// A person steers a run that is there.
+    Control {
+        /// What they want of it.
+        input: Input,
+        /// Makes repeated requests one.
+        request: Option<Request>,
+    },
     /// A lock is free while this run queues for it.
     GrantLock {
         /// Name of the lock.
@@ -98,7 +105,9 @@ impl Work {
     /// The request it came with, if it named itself.
     pub(crate) fn request(&self) -> Option<&Request> {
         match self {
-            Self::Start { request, .. } | Self::Decide { request, .. } => request.as_ref(),
+            Self::Start { request, .. }
+            | Self::Decide { request, .. }
+            | Self::Control { request, .. } => request.as_ref(),
             _ => None,
         }
     }
@@ -207,7 +216,12 @@ impl From<sluice_engine::Refused> for Verdict {
             }
             Refused::AlreadyStarted => ErrorCode::WorkflowIdTaken,
             Refused::NotPaused => ErrorCode::NotPaused,
-            Refused::SameApprover(_) => ErrorCode::AlreadyDecided,
+            Refused::SameApprover(_) | Refused::OtherApproval(_) => ErrorCode::AlreadyDecided,
+            Refused::Ended(_) | Refused::BeingCancelled => ErrorCode::NotCancellable,
+            Refused::UnknownStep(_) => ErrorCode::StepNotFound,
+            Refused::NotFailed(_) | Refused::StepNotReached(_) | Refused::RetriesUsedUp { .. } => {
+                ErrorCode::NotRetryable
+            }
         };
         Self::Answered(Err(ApiError::new(code, refused.to_string())))
     }

@@ -8,12 +8,14 @@ use sluice_engine::template::{self, Template};
 use sluice_engine::{
     Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, WishedTimer, advance,
 };
-use sluice_proto::event::{EVENT_VERSION, Event};
+use sluice_proto::api::CancelCleanup;
+use sluice_proto::event::{EVENT_VERSION, Event, RetryStep};
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::seal::{GENESIS_HASH, hex};
 use sluice_proto::timestamp::Timestamp;
 use time::OffsetDateTime;
 
+use super::control;
 use super::locks::LockOp;
 use crate::cloud_event;
 use crate::coordinator::Shared;
@@ -32,6 +34,8 @@ pub(super) struct WorkingRun {
     pub(super) state: Arc<State>,
     /// Text to keep with a new run.
     pub(super) new_template_text: Option<Arc<str>>,
+    /// The retry that a person commanded in this batch.
+    pub(super) commanded: Option<RetryStep>,
     started_month: time::Date,
     /// None for a new run.
     expected_sequence: Option<u64>,
@@ -52,6 +56,8 @@ pub(super) struct Working {
     pub(super) lock_ops: Vec<LockOp>,
     pub(super) timers_started: Vec<TimerRow>,
     pub(super) timers_stopped: Vec<TimerRow>,
+    /// What cancellations clean up, by run.
+    pub(super) cleanups: HashMap<String, CancelCleanup>,
 }
 
 /// The clock and the chance of one batch.
@@ -68,6 +74,7 @@ impl Working {
                 template: run.template,
                 state: run.state,
                 new_template_text: None,
+                commanded: None,
                 started_month: run.head.started_month,
                 expected_sequence: Some(run.head.sequence),
                 last_hash: run.head.last_hash,
@@ -87,6 +94,7 @@ impl Working {
             template,
             state: Arc::new(State::new(id.clone())),
             new_template_text: Some(text),
+            commanded: None,
             started_month: month_of(moment.now),
             expected_sequence: None,
             last_hash: GENESIS_HASH,
@@ -104,7 +112,10 @@ impl Working {
         settled: Option<(&AttemptKey, Unchanged)>,
         moment: Moment,
     ) -> Result<Result<(), Refused>, StoreError> {
-        let Some(run) = self.runs.get(id.as_str()) else { return Ok(Err(Refused::NotOutstanding)) };
+        let Some(run) = self.runs.get_mut(id.as_str()) else {
+            return Ok(Err(Refused::NotOutstanding));
+        };
+        let cancels = matches!(input, Input::Cancel(_));
         let situation = Situation {
             template: &run.template,
             agents: &shared.agents,
@@ -115,6 +126,10 @@ impl Working {
             Ok(advance) => advance,
             Err(refused) => return Ok(Err(refused)),
         };
+        if cancels {
+            self.cleanups.insert(id.to_string(), control::cleanup(&run.state, &effects));
+        }
+        run.commanded = control::commanded(&events).or(run.commanded.take());
         self.record(shared, id, state, events, moment)?;
         for effect in effects {
             self.note(shared, id, effect, settled, moment);

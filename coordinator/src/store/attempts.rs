@@ -156,6 +156,37 @@ pub(crate) async fn delete(
     Ok(done.rows_affected())
 }
 
+/// Deletes attempts whatever became of them; those that were still there come back, with the agent and the
+/// fence in force.
+pub(crate) async fn take_out(
+    connection: &mut PgConnection,
+    rows: &[(AttemptKey, Unchanged)],
+) -> Result<Vec<Dropped>, StoreError> {
+    let keys: Vec<AttemptKey> = rows.iter().map(|(key, _)| key.clone()).collect();
+    let query = sqlx::query(
+        "delete from attempts a
+          using unnest($1::text[], $2::text[], $3::int[], $4::int[]) as k (w, s, v, n)
+          where a.workflow_id = k.w and a.step_path = k.s and a.visit = k.v and a.attempt = k.n
+         returning a.workflow_id, a.step_path, a.visit, a.attempt, a.agent, a.fence",
+    );
+    let rows = bind_keys!(query, &keys).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let fence: i64 = row.try_get("fence")?;
+            let fence = u64::try_from(fence).unwrap_or_default();
+            Ok(Dropped { id: read_id(row)?, agent: row.try_get("agent")?, fence })
+        })
+        .collect()
+}
+
+/// An attempt that nobody waits for any more, as it stood when its row was deleted.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) id: CommandId,
+    pub(crate) agent: String,
+    pub(crate) fence: u64,
+}
+
 /// Writes lease, fence and dispatch of rows whose fence, dispatch and lease are still those that were
 /// read; the ids of those that were.
 pub(crate) async fn update(

@@ -19,7 +19,7 @@ pub(super) fn decide(
     state: &State,
     decision: Decision,
 ) -> Result<Vec<NewEvent>, Refused> {
-    let (step, approval) = waiting(state).ok_or(Refused::NotPaused)?;
+    let (step, approval) = waiting(state, decision.approval_id.as_deref())?;
     let named = decision.approver.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let approver = named.unwrap_or(UNKNOWN).to_owned();
     // Spelt with other capitals it is the same person: two must be two.
@@ -56,12 +56,15 @@ pub(super) fn decide(
     Ok(events)
 }
 
-/// The first position that waits for a person, and what for.
-fn waiting(state: &State) -> Option<(&str, &Approval)> {
-    state.active.iter().find_map(|(step, position)| match &position.phase {
+/// The position that waits for this approval, the first that waits for any when none is named.
+fn waiting<'a>(state: &'a State, meant: Option<&str>) -> Result<(&'a str, &'a Approval), Refused> {
+    let mut waiting = state.active.iter().filter_map(|(step, position)| match &position.phase {
         Phase::Waiting { approval_id } => Some((step.as_str(), state.approval(approval_id)?)),
         _ => None,
-    })
+    });
+    let Some(meant) = meant else { return waiting.next().ok_or(Refused::NotPaused) };
+    let found = waiting.find(|(_, approval)| approval.request.approval_id == meant);
+    found.ok_or_else(|| Refused::OtherApproval(meant.chars().take(80).collect()))
 }
 
 fn role(decision: &Decision) -> String {

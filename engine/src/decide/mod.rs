@@ -1,17 +1,22 @@
 //! `decide`: what an input from outside makes true, or why it changes nothing.
 
+mod cancel;
 mod decision;
 mod lock;
 mod result;
+mod retry;
 mod start;
 mod timer;
 
 use serde_json::{Map, Value};
 use sluice_proto::agents::AgentCatalogue;
+use sluice_proto::event::Status;
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::{AgentError, Usage};
 use sluice_proto::timestamp::Timestamp;
 
+pub use self::cancel::Cancel;
+pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
 use crate::attempt::Loss;
 use crate::event::NewEvent;
 use crate::state::State;
@@ -49,6 +54,10 @@ pub enum Input {
     },
     /// Somebody decided what a paused run waits for.
     Decision(Decision),
+    /// Somebody ends the run.
+    Cancel(Cancel),
+    /// Somebody has a failed run go on.
+    Retry(Retry),
     /// The lock is the run's.
     LockGranted {
         /// Step that needs it.
@@ -101,6 +110,8 @@ pub struct Report {
 pub struct Decision {
     /// Go on, or not.
     pub approved: bool,
+    /// Which approval is meant; whatever the run waits for when nobody says.
+    pub approval_id: Option<String>,
     /// Who; none in open mode.
     pub approver: Option<String>,
     /// In which role.
@@ -123,6 +134,34 @@ pub enum Refused {
     /// The run waits for no person.
     #[error("the run is not paused")]
     NotPaused,
+    /// The run waits for another decision than the one that was taken.
+    #[error("approval '{0}' is not pending: it is decided, or the run waits for another one")]
+    OtherApproval(String),
+    /// The run has ended.
+    #[error("the run has ended as {}", .0.as_str())]
+    Ended(Status),
+    /// Somebody has cancelled the run, and it is being cleaned up after.
+    #[error("the run is being cancelled; force ends it at once")]
+    BeingCancelled,
+    /// Only a failed run goes on.
+    #[error("only a failed run can be retried; this one is {}", .0.as_str())]
+    NotFailed(Status),
+    /// The template has no such step.
+    #[error("the run's template has no step '{0}'")]
+    UnknownStep(String),
+    /// The run never came to the step.
+    #[error("the run never reached step '{0}'")]
+    StepNotReached(String),
+    /// The step was retried as often as it may be.
+    #[error("step '{step}' was retried {used} times; {limit} is the limit")]
+    RetriesUsedUp {
+        /// The step.
+        step: String,
+        /// Retries so far.
+        used: u32,
+        /// Retries allowed, by the caller and by the server.
+        limit: u32,
+    },
     /// The same person has approved already.
     #[error("'{0}' has already approved; another person must")]
     SameApprover(String),
@@ -169,6 +208,8 @@ pub(crate) fn decide(
             result::decide(situation, state, &outstanding, loss.report())
         }
         Input::Decision(decision) => decision::decide(situation, state, decision),
+        Input::Cancel(cancel) => cancel::decide(situation, state, cancel),
+        Input::Retry(retry) => retry::decide(situation, state, retry),
         Input::LockGranted { step, name, fencing_number } => {
             lock::granted(situation, state, &step, &name, fencing_number)
         }

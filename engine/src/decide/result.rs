@@ -348,12 +348,12 @@ pub(super) fn fail_or_retry(
         let nominal_ms = backoff::nominal_ms(outstanding.attempt);
         let wait_ms = backoff::jittered_ms(nominal_ms, situation.jitter)
             .max(error.retry_after_ms.unwrap_or(0).min(MAX_RETRY_AFTER_MS));
-        #[expect(clippy::cast_precision_loss, reason = "at most 60,000")]
         let retry = RetryStep {
             retry_attempt: outstanding.attempt,
             max_retries,
-            backoff_delay: nominal_ms as f64 / 1_000.0,
+            backoff_delay: backoff::seconds(nominal_ms),
             next_retry_at: situation.now.plus_ms(wait_ms),
+            command: None,
         };
         return vec![
             NewEvent::of(step, EventBody::FailStep(fail)),

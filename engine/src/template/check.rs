@@ -6,7 +6,6 @@ use indexmap::IndexMap;
 
 use super::context::{Context, Reference};
 use super::finding::{Severity, nearest, quoted};
-use super::lower::Lowered;
 use super::model::{AgentCall, Position, Risk, Step, StepKind, Target, Template};
 use super::query::DEFAULT_LOOP_BUDGET;
 
@@ -14,12 +13,11 @@ const ROOTS: [&str; 3] = ["context", "outputs", "workflow"];
 const MINUS_HINT: &str = ", and a name with '-' in it is written outputs['a-b']";
 
 /// Reports what does not fit together, and adds what follows from the whole.
-pub(super) fn check(cx: &mut Context<'_>, lowered: Lowered) -> Template {
-    let Lowered { mut template, on_cancel } = lowered;
+pub(super) fn check(cx: &mut Context<'_>, mut template: Template) -> Template {
     check_references(cx);
     check_use_previous(cx, &template);
     if !cx.incomplete {
-        check_reachable(cx, &template, on_cancel.as_ref());
+        check_reachable(cx, &template);
     }
     check_cycles(cx, &template);
     if template.required_context.is_empty() {
@@ -95,10 +93,11 @@ fn successors<'t>(template: &'t Template, step: &Step) -> impl Iterator<Item = &
     })
 }
 
-fn check_reachable(cx: &mut Context<'_>, template: &Template, on_cancel: Option<&Target>) {
+fn check_reachable(cx: &mut Context<'_>, template: &Template) {
     let mut reached = BTreeSet::new();
     let entry = template.steps.keys().next().map(String::as_str);
-    let mut open: Vec<&str> = entry.into_iter().chain(on_cancel.map(Target::name)).collect();
+    let mut open: Vec<&str> =
+        entry.into_iter().chain(template.on_cancel.as_ref().map(Target::name)).collect();
     while let Some(id) = open.pop() {
         let Some(step) = template.step(id) else { continue };
         if reached.insert(id) {

@@ -165,7 +165,7 @@ pub(super) static TEMPLATE: Table = Table {
         key(
             "on_cancel",
             Shape::Target,
-            "Reserved for what follows a cancellation. Checked, not yet followed.",
+            "Step that undoes what a cancelled run did, before the run ends as cancelled.",
         ),
     ],
 };

@@ -49,6 +49,8 @@ pub struct Template {
     pub error_recovery: ErrorRecovery,
     /// Lifecycle notifications.
     pub notifications: Vec<Notification>,
+    /// Where a cancelled run goes before it ends.
+    pub on_cancel: Option<Target>,
 }
 
 /// One step.

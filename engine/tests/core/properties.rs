@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
-use sluice_engine::{Decision, Input, wishes};
+use sluice_engine::{Cancel, Decision, Input, Retry, wishes};
 
 use crate::run::{Run, failure, success};
 
 const TEXTS: [&str; 3] = [
-    "steps:
+    "on_cancel: undo
+steps:
   - id: plan
     type: agent_call
     agent: keyed
@@ -52,6 +53,8 @@ enum Move {
     Queue(usize),
     TimeOut(usize),
     Wait(u64),
+    Cancel(bool),
+    Retry(usize),
 }
 
 fn answer() -> impl Strategy<Value = Value> {
@@ -77,7 +80,9 @@ fn moves() -> impl Strategy<Value = Move> {
             .prop_map(|(approved, who)| Move::Decide(approved, who)),
         4 => which.clone().prop_map(Move::Grant),
         1 => which.clone().prop_map(Move::Queue),
-        1 => which.prop_map(Move::TimeOut),
+        1 => which.clone().prop_map(Move::TimeOut),
+        1 => (any::<bool>(), 0..4_u32).prop_map(|(force, n)| if n == 0 { Move::Cancel(force) } else { Move::Wait(0) }),
+        2 => which.prop_map(Move::Retry),
         1 => (0..40_000_u64).prop_map(Move::Wait),
     ]
 }
@@ -119,6 +124,11 @@ fn input(run: &Run, one: Move) -> Option<Input> {
         Move::TimeOut(n) => {
             let wish = lock(n)?;
             Some(Input::LockTimedOut { step: wish.step, name: wish.name })
+        }
+        Move::Cancel(force) => Some(Input::Cancel(Cancel { force, ..Cancel::default() })),
+        Move::Retry(n) => {
+            let step = run.template.steps.keys().nth(n % run.template.steps.len())?.clone();
+            Some(Input::Retry(Retry { step, max_retries: 20, requested_by: String::new() }))
         }
         Move::Wait(_) => None,
     }

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
-    Advance, AttemptDraft, Decision, Effect, Input, Refused, Report, Situation, State,
-    WishedAttempt, WishedTimer, advance, replay, wishes,
+    Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation, State, WishedAttempt, WishedTimer, advance, replay, wishes,
 };
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::event::{EVENT_VERSION, Event, Status};
@@ -218,7 +217,7 @@ impl Run {
             approver: who.map(str::to_owned),
             approver_role: Some("tech_lead".to_owned()),
             comment: Some("so be it".to_owned()),
-            justification: None,
+            ..Decision::default()
         }))
     }
 
@@ -228,6 +227,22 @@ impl Run {
 
     pub(crate) fn reject(&mut self, who: &str) -> Vec<String> {
         self.decide(false, Some(who)).unwrap()
+    }
+
+    pub(crate) fn cancel(&mut self, force: bool) -> Result<Vec<String>, Refused> {
+        self.input(Input::Cancel(Cancel {
+            reason: "no longer wanted".to_owned(),
+            cancelled_by: "ops".to_owned(),
+            force,
+        }))
+    }
+
+    pub(crate) fn retry_from(&mut self, step: &str, max: u32) -> Result<Vec<String>, Refused> {
+        self.input(Input::Retry(Retry {
+            step: step.to_owned(),
+            max_retries: max,
+            requested_by: "ops".to_owned(),
+        }))
     }
 
     pub(crate) fn grant(&mut self, step: &str, name: &str, fencing_number: u64) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sluice_engine::attempt::{AttemptRow, Loss, MAX_LOST_DISPATCHES, Verdict};
 use sluice_engine::template::StepKind;
 use sluice_engine::{MAX_STEPS_PER_RUN, State, replay, wishes};
-use sluice_proto::event::EventBody;
+use sluice_proto::event::{EventBody, Status};
 
 use super::database::Key;
 use super::gates::Asked;
@@ -40,6 +40,8 @@ pub(crate) struct Checker {
     lost: BTreeMap<Key, u32>,
     /// Answers of agents and models by path and visit.
     given: HashMap<Place, Vec<Map<String, Value>>>,
+    /// How each run has ended.
+    pub(super) ended_as: HashMap<usize, Status>,
     /// What each run has asked people last.
     pub(super) asked: HashMap<usize, Asked>,
     /// Last fencing number of each lock.
@@ -264,7 +266,8 @@ impl World<'_> {
     /// Loops have a budget; the visit that is over it ends, and its handling may come by once.
     fn check_visits(&mut self, run: usize, state: &State) {
         let budget = self.scenery.templates[self.runs[&run]].loop_budget();
-        let most = state.steps.values().map(|step| step.visits).max().unwrap_or(0);
+        let visits = state.steps.values().map(|step| step.visits - step.visits_before);
+        let most = visits.max().unwrap_or(0);
         if most > budget + 3 || state.steps_entered > MAX_STEPS_PER_RUN + 1 {
             self.checker.fail(format!("run-{run} goes round {most} times, budget {budget}"));
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use sluice_engine::template::{AgentCall, Approval, Gate, LlmGate, StepKind, Target, answer_text};
-use sluice_proto::event::{CompleteStep, Event, EventBody, PauseWorkflow, ResumeWorkflow};
+use sluice_proto::event::{
+    CompleteStep, Event, EventBody, PauseWorkflow, ResumeWorkflow, RetryStep, Status,
+};
 
 use super::world::World;
 
@@ -35,6 +37,7 @@ impl World<'_> {
 
     fn check_event(&mut self, run: usize, event: &Event) {
         let step = event.step_id.as_deref().unwrap_or_default();
+        self.check_ended(run, event);
         match &event.body {
             EventBody::StartWorkflow(_) if event.sequence != 1 => {
                 self.checker.fail(format!("run-{run} starts twice"));
@@ -49,6 +52,34 @@ impl World<'_> {
             }
             EventBody::RejectGate(_) => self.checker.asked.entry(run).or_default().rejected = true,
             EventBody::ResumeWorkflow(resume) => self.check_resume(run, step, resume),
+            _ => {}
+        }
+    }
+
+    /// Nothing happens to a run that has ended, but for its messages; only a failed one goes on, and only
+    /// when a person says so.
+    fn check_ended(&mut self, run: usize, event: &Event) {
+        let ended_as = self.checker.ended_as.get(&run).copied();
+        match &event.body {
+            EventBody::CompleteWorkflow(complete) if ended_as.is_none() => {
+                self.checker.ended_as.insert(run, complete.status);
+            }
+            EventBody::RetryStep(RetryStep { command: Some(_), .. })
+                if ended_as == Some(Status::Failed) =>
+            {
+                self.checker.ended_as.remove(&run);
+            }
+            EventBody::Notify(_) | EventBody::CaptureInsight(_) => {}
+            EventBody::RetryStep(RetryStep { command: None, .. }) | EventBody::FailStep(_) => {
+                let of_a_message =
+                    event.step_id.as_deref().is_some_and(|path| path.contains(".notify."));
+                if ended_as.is_some() && !of_a_message {
+                    self.checker.fail(format!("run-{run} goes on after its end: {event:?}"));
+                }
+            }
+            _ if ended_as.is_some() => {
+                self.checker.fail(format!("run-{run} goes on after its end: {event:?}"));
+            }
             _ => {}
         }
     }

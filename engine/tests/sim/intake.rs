@@ -166,7 +166,7 @@ impl World<'_> {
         match &item.work {
             Work::Given(input) => {
                 self.load(who, working, run);
-                if matches!(input, Input::Decision(_)) && working.runs[&run].state.sequence == 0 {
+                if !matches!(input, Input::Start { .. }) && working.runs[&run].state.sequence == 0 {
                     return Err(Refusal::NotOutstanding);
                 }
                 let done = self.advance(working, run, input.clone(), None);
@@ -219,6 +219,7 @@ impl World<'_> {
     fn refused_input(&mut self, refused: &Refused) -> Refusal {
         self.counts.refuse(match refused {
             Refused::SameApprover(_) => "SameApprover".to_owned(),
+            Refused::RetriesUsedUp { .. } => "RetriesUsedUp".to_owned(),
             other => format!("{other:?}"),
         });
         Refusal::NotOutstanding

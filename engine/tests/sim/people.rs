@@ -2,7 +2,8 @@
 //! callers that ask until somebody answers.
 
 use serde_json::{Map, json};
-use sluice_engine::{Decision, Input};
+use sluice_engine::{Cancel, Decision, Input, Retry};
+use sluice_proto::event::Status;
 
 use super::intake::{Item, ReplyTo, Work};
 use super::world::{Happening, World};
@@ -44,8 +45,30 @@ impl World<'_> {
                 self.decide(run);
             }
         }
+        if self.rng.chance(0.04) {
+            let run = *self.rng.pick(&anything);
+            self.steer(run);
+        }
         let delay = self.rng.between(1_000, 15_000);
         self.after(delay, Happening::People);
+    }
+
+    /// Has a failed run go on from where it failed, and ends any other.
+    fn steer(&mut self, run: usize) {
+        let Some(row) = self.database.runs.get(&run) else { return };
+        let input = match (row.state.status, row.state.failed_step.clone()) {
+            (Status::Failed, Some(step)) => {
+                self.counts.count("retries asked for by people");
+                Input::Retry(Retry { step, max_retries: 2, requested_by: "ada".to_owned() })
+            }
+            _ => {
+                self.counts.count("cancellations asked for");
+                let force = self.rng.chance(0.3);
+                let cancelled_by = "ada".to_owned();
+                Input::Cancel(Cancel { reason: "enough".to_owned(), cancelled_by, force })
+            }
+        };
+        self.send_input(&Item { run, work: Work::Given(input), reply_to: ReplyTo::Nobody });
     }
 
     fn decide(&mut self, run: usize) {
@@ -54,7 +77,7 @@ impl World<'_> {
             approver: self.rng.pick(&NAMES).map(str::to_owned),
             approver_role: Some("devops_engineer".to_owned()),
             comment: Some("seen".to_owned()),
-            justification: None,
+            ..Decision::default()
         };
         self.send_input(&Item {
             run,

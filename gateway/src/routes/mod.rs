@@ -1,6 +1,7 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
 mod events;
+mod cancel;
 mod execute;
 mod health;
 mod list;
@@ -8,6 +9,7 @@ mod metrics;
 mod openapi;
 mod ready;
 mod resume;
+mod retry;
 mod state;
 mod status;
 mod templates;
@@ -32,6 +34,8 @@ pub(crate) fn all() -> Vec<Route> {
         execute::route(),
         status::route(),
         resume::route(),
+        cancel::route(),
+        retry::route(),
         templates::route(),
         list::route(),
         events::route(),

@@ -3,10 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
-    EventRecord, EventsRequest, EventsResponse, ExecuteRequest, ExecuteResponse, HealthResponse,
-    ListRequest, ListResponse, PendingApproval, ResumeRequest, ResumeResponse, StateResponse,
-    StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse,
-    WorkflowRequest, WorkflowSummary,
+    CancelCleanup, CancelRequest, CancelResponse, EventRecord, EventsRequest, EventsResponse, ExecuteRequest, ExecuteResponse, HealthResponse, ListRequest, ListResponse, PendingApproval, ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse, StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse, WorkflowRequest, WorkflowSummary,
 };
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::event::{Status, StepStatus};
@@ -20,6 +17,8 @@ pub(crate) fn entries() -> Vec<Entry> {
         entry("api_error", Written, vec![("", unknown_workflow()), ("fields", missing_context())]),
         entry("events_request", Read, vec![("minimal", events()), ("full", events_filtered())]),
         entry("events_response", Written, vec![("", events_response())]),
+        entry("cancel_request", Read, vec![("", cancel())]),
+        entry("cancel_response", Written, vec![("", cancel_response())]),
         entry("execute_request", Read, vec![("minimal", execute()), ("full", execute_once())]),
         entry("execute_response", Written, vec![("", execute_response())]),
         entry("health_response", Written, vec![("", health())]),
@@ -27,6 +26,8 @@ pub(crate) fn entries() -> Vec<Entry> {
         entry("list_response", Written, vec![("", list_response())]),
         entry("resume_request", Read, vec![("minimal", resume()), ("full", resume_with_reasons())]),
         entry("resume_response", Written, vec![("", resume_response())]),
+        entry("retry_request", Read, vec![("", retry())]),
+        entry("retry_response", Written, vec![("", retry_response())]),
         entry("state_response", Written, vec![("", state_response())]),
         entry("status_response", Written, vec![("paused", paused()), ("failed", failed())]),
         entry("templates_response", Written, vec![("", templates())]),
@@ -159,6 +160,7 @@ fn resume_with_reasons() -> ResumeRequest {
         approver_role: Some("tech_lead".into()),
         comment: Some("looks right".into()),
         justification: Some("planned work".into()),
+        approval_id: Some("apr-1".into()),
         request_id: Some("click-1".into()),
         ..resume()
     }
@@ -180,6 +182,57 @@ fn resume_response() -> ResumeResponse {
     }
 }
 
+fn cancel() -> CancelRequest {
+    CancelRequest {
+        workflow_id: ID.into(),
+        reason: "Emergency fix deployed".into(),
+        cancelled_by: "ops@example.com".into(),
+        force: false,
+        request_id: Some("click-2".into()),
+    }
+}
+
+fn cancel_response() -> CancelResponse {
+    CancelResponse {
+        workflow_id: workflow_id(),
+        status: Status::Cancelled,
+        reason: "Emergency fix deployed".into(),
+        cancelled_by: "ops@example.com".into(),
+        on_cancel: None,
+        cleanup: CancelCleanup {
+            locks_released: 1,
+            linear_issues_closed: 0,
+            agents_notified: 1,
+            child_workflows_cancelled: 0,
+            approvals_cancelled: 0,
+            errors: Vec::new(),
+        },
+    }
+}
+
+fn retry() -> RetryRequest {
+    RetryRequest {
+        workflow_id: ID.into(),
+        step_id: "deploy_production".into(),
+        max_retries: 3,
+        requested_by: "ops@example.com".into(),
+        request_id: Some("click-3".into()),
+    }
+}
+
+fn retry_response() -> RetryResponse {
+    RetryResponse {
+        workflow_id: workflow_id(),
+        step_id: "deploy_production".into(),
+        retry_attempt: 2,
+        max_retries: 3,
+        backoff_delay: 4.0,
+        next_retry_at: moment(4),
+        status: "retrying".into(),
+        message: "step 'deploy_production' runs again at 2031-03-04T05:06:04.120Z".into(),
+    }
+}
+
 fn paused() -> StatusResponse {
     StatusResponse {
         run: ExecuteResponse {
@@ -193,6 +246,9 @@ fn paused() -> StatusResponse {
         failed_step: None,
         failure_reason: None,
         rejection_reason: None,
+        cancellation_reason: None,
+        cancelled_by: None,
+        cancelled_at: None,
         pending_approval: Some(pending_approval()),
         waiting_for_lock: None,
         waiting_until: None,

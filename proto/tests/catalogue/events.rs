@@ -2,9 +2,7 @@
 
 use serde_json::json;
 use sluice_proto::event::{
-    AcquireLock, ApproveGate, CaptureInsight, CompleteStep, CompleteWorkflow, EVENT_VERSION, Event,
-    EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate,
-    ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow, Status,
+    AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow, EVENT_VERSION, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow, Status,
     WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
@@ -48,6 +46,7 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::RejectGate(_)
         | EventBody::ResumeWorkflow(_) => Some("approval_gate"),
         EventBody::RecordOutput(_)
+        | EventBody::CancelWorkflow(_)
         | EventBody::CompleteStep(_)
         | EventBody::FailStep(_)
         | EventBody::RetryStep(_)
@@ -119,6 +118,7 @@ fn step_bodies() -> Vec<EventBody> {
             max_retries: 3,
             backoff_delay: 2.5,
             next_retry_at: moment(3),
+            command: None,
         }),
         EventBody::RollbackStep(RollbackStep {
             reason: "the provider answered 500".into(),
@@ -205,6 +205,12 @@ fn closing_bodies() -> Vec<EventBody> {
             failure_reason: Some("http_500".into()),
         }),
         EventBody::StartTimer(StartTimer { until: moment(90) }),
+        EventBody::CancelWorkflow(CancelWorkflow {
+            reason: "Emergency fix deployed".into(),
+            cancelled_by: "ops@example.com".into(),
+            target: "workflow_failed".into(),
+            next: Next { next_step: Some("rollback_changes".into()), ..locked_step() },
+        }),
     ]
 }
 

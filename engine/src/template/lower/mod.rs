@@ -16,22 +16,15 @@ use super::context::{Context, scalar_text};
 use super::fields::Fields;
 use super::finding::quoted;
 use super::keys;
-use super::model::{Position, Step, Target, Template};
+use super::model::{Position, Step, Template};
 
 /// Most steps in one template.
 pub(super) const MAX_STEPS: usize = 1000;
 /// Longest step id, characters.
 const MAX_STEP_ID_CHARS: usize = 64;
 
-/// What was read, with everything the checks of the whole need besides.
-pub(super) struct Lowered {
-    pub(super) template: Template,
-    /// `on_cancel`, which no run follows yet.
-    pub(super) on_cancel: Option<Target>,
-}
-
 /// Reads the whole file. What comes back is only fit to run if nothing was found wrong.
-pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -> Option<Lowered> {
+pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -> Option<Template> {
     let fields = Fields::open(cx, root, &keys::TEMPLATE, "the template")?;
     fields.review(cx, None);
     outline(cx, &fields);
@@ -39,9 +32,8 @@ pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -
     let notifications = message::notifications(cx, &fields);
     let error_handling = recovery::error_handling(cx, &fields);
     let error_recovery = recovery::error_recovery(cx, &fields);
-    let on_cancel = fields.target(cx, "on_cancel");
     let lower_case = text.to_ascii_lowercase();
-    let template = Template {
+    Some(Template {
         file: file.to_owned(),
         sha256: hex(&Sha256::digest(text)),
         name: fields.text(cx, "name").unwrap_or_default().to_owned(),
@@ -56,8 +48,8 @@ pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -
         error_handling,
         error_recovery,
         notifications,
-    };
-    Some(Lowered { template, on_cancel })
+        on_cancel: fields.target(cx, "on_cancel"),
+    })
 }
 
 fn recommended(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str, default: &str) -> String {

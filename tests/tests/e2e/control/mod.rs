@@ -1,0 +1,5 @@
+//! People steer runs: cancelling them, having them go on.
+
+mod approval;
+mod cancel;
+mod retry;
