@@ -1,7 +1,6 @@
 //! A decision that names the approval it is for.
 
 use serde_json::json;
-use sluice_tests::agents::Agents;
 use sluice_tests::{World, run};
 
 const TWO_GATES: &str = r#"
@@ -24,9 +23,7 @@ steps:
 #[test]
 fn of_two_who_approve_at_once_none_passes_the_next_gate() {
     run(async {
-        let agents = Agents::agreeable().await;
-        let world =
-            World::builder().template("two", TWO_GATES).agents(&agents.yaml(&[])).start().await;
+        let world = World::builder().template("two", TWO_GATES).start().await;
         let id = world.execute("two", json!({})).await;
         let state = world.wait_for(&id, "paused").await;
         let body = |who: &str| {
