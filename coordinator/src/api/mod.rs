@@ -1,7 +1,7 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
-mod events;
 mod cancel;
+mod events;
 mod execute;
 mod health;
 mod list;

@@ -1,7 +1,7 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
-mod events;
 mod cancel;
+mod events;
 mod execute;
 mod health;
 mod list;

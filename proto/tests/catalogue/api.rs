@@ -3,7 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
-    CancelCleanup, CancelRequest, CancelResponse, EventRecord, EventsRequest, EventsResponse, ExecuteRequest, ExecuteResponse, HealthResponse, ListRequest, ListResponse, PendingApproval, ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse, StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse, WorkflowRequest, WorkflowSummary,
+    CancelCleanup, CancelRequest, CancelResponse, EventRecord, EventsRequest, EventsResponse,
+    ExecuteRequest, ExecuteResponse, HealthResponse, ListRequest, ListResponse, PendingApproval,
+    ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse, StatusResponse,
+    TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse, WorkflowRequest,
+    WorkflowSummary,
 };
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::event::{Status, StepStatus};
