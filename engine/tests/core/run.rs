@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
-    Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation, State, WishedAttempt, WishedTimer, advance, replay, wishes,
+    Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation,
+    State, WishedAttempt, WishedTimer, advance, replay, wishes,
 };
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::event::{EVENT_VERSION, Event, Status};

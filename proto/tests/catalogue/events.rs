@@ -2,8 +2,10 @@
 
 use serde_json::json;
 use sluice_proto::event::{
-    AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow, EVENT_VERSION, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow, Status,
-    WaitLock,
+    AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow,
+    EVENT_VERSION, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput,
+    RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow,
+    Status, WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
