@@ -118,6 +118,7 @@ impl History {
                 self.leave(step, at, resumed.decision == "approved", remark);
                 self.follow(&resumed.next, at);
             }
+            EventBody::CancelWorkflow(cancelled) => self.follow(&cancelled.next, at),
             EventBody::CompleteWorkflow(end) => self.ended = Some((at, end.status)),
             EventBody::RecordOutput(_)
             | EventBody::RetryStep(_)
