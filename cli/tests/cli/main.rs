@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod dev;
+mod docs;
 mod prompts;
 
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 //! The guide's lines, as they stand, against the example's agents, which do real work.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,19 +30,14 @@ const SMOKE_TEST: &str = r#"curl -X POST http://localhost:8001/workflow/execute 
   -H "Content-Type: application/json" \
   -d '{"template_name": "pr-deployment.workflow.yaml", "context": {"pr_number": 1, "branch": "test"}}'"#;
 
-fn shop() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/shop").canonicalize().unwrap()
-}
-
 /// The example's services outlive its agents; these go with the test.
 struct Services(PathBuf);
 
 impl Drop for Services {
     fn drop(&mut self) {
-        let stopped = Command::new(shop().join("agents/infrastructure"))
-            .arg("stop")
-            .env("SHOP_HOME", &self.0)
-            .output();
+        let program = self.0.join("example/agents/infrastructure");
+        let stopped =
+            Command::new(program).arg("stop").env("SHOP_HOME", self.0.join("shop")).output();
         assert!(
             std::thread::panicking() || stopped.is_ok_and(|output| output.status.success()),
             "the example's services could not be stopped"
@@ -50,13 +45,11 @@ impl Drop for Services {
     }
 }
 
-async fn dev(folder: &Folder, home: &Path) -> Dev {
-    let agents = shop().join("agents.yaml").display().to_string();
-    let args = ["dev", "--data", "data", "--agents", &agents];
+/// As a stranger starts it: with the templates and the agents that are in the binary.
+async fn dev(folder: &Folder) -> Dev {
     let free = ["--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
-    let env = [("SHOP_HOME", home.display().to_string())];
-    let mut process =
-        Process::sluice(folder.path(), "dev.log", &[&args[..], &free[..]].concat(), &env);
+    let args = [&["dev", "--data", "data"], &free[..]].concat();
+    let mut process = Process::sluice(folder.path(), "dev.log", &args, &[]);
     let said = process.says("  API ").await;
     process.says("Ctrl-C stops").await;
     Dev { process, api: Api::at(said.split_whitespace().nth(1).unwrap()) }
@@ -66,9 +59,8 @@ async fn dev(folder: &Folder, home: &Path) -> Dev {
 fn every_line_of_the_guide_does_what_it_says() {
     run(async {
         let folder = Folder::new("guide");
-        let home = folder.path().join("shop");
-        let _services = Services(home.clone());
-        let dev = dev(&folder, &home).await;
+        let _services = Services(folder.path().join("data"));
+        let dev = dev(&folder).await;
         let shell = Shell::new(&folder, &dev.api.url);
 
         lists_templates(&shell).await;

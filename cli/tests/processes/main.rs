@@ -16,6 +16,7 @@ mod names;
 #[cfg(feature = "full")]
 mod other_languages;
 mod outages;
+mod own_work;
 mod shared_work;
 #[cfg(feature = "full")]
 mod shell;
