@@ -93,6 +93,7 @@ pub(crate) fn dispatch(
         timeout_ms: stored.row.timeout_ms,
         budget: None,
         insights: recent_insights(state),
+        locks: draft.locks.clone(),
         command_id: id.clone(),
     };
     let body = match serde_json::to_vec(&command) {

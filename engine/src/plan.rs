@@ -69,7 +69,11 @@ fn release(template: &Template, state: &State, now: Timestamp) -> Option<NewEven
         !state.active.iter().any(keeps) && !pausing(state)
     });
     unused.map(|(name, held)| {
-        let body = ReleaseLock { resource_lock: name.clone(), held_ms: now.ms_since(held.since) };
+        let body = ReleaseLock {
+            resource_lock: name.clone(),
+            held_ms: now.ms_since(held.since),
+            forced: None,
+        };
         NewEvent::of(&held.step, EventBody::ReleaseLock(body))
     })
 }

@@ -6,13 +6,13 @@
 use serde_json::{Value, json};
 use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
 use sluice_proto::ids::AgentName;
-use sluice_proto::message::CommandKind;
+use sluice_proto::message::{CommandKind, CommandLock};
 use sluice_proto::timestamp::Timestamp;
 
 use crate::expr::{Missing, Text};
 use crate::path::Job;
 use crate::scope::RunScope;
-use crate::state::{Phase, Position, State};
+use crate::state::{HeldLock, Phase, Position, State};
 use crate::template::{AgentCall, Gate, LlmGate, Risk, Step, StepKind, Template};
 
 /// An attempt that should be outstanding.
@@ -180,6 +180,8 @@ pub struct AttemptDraft {
     pub timeout_ms: u64,
     /// Longest stay in the queue, milliseconds.
     pub queue_timeout_ms: Option<u64>,
+    /// Locks that the run holds.
+    pub locks: Vec<CommandLock>,
 }
 
 /// Fills in what the command of a wished attempt says.
@@ -209,10 +211,19 @@ pub fn draft(
         payload: payload(template, state, step, &wish),
         claim,
         idempotent,
+        locks: held_locks(state),
         timeout_ms,
         queue_timeout_ms: step.and_then(|step| step.queue_timeout_ms).filter(|_| own),
         wish,
     }
+}
+
+fn held_locks(state: &State) -> Vec<CommandLock> {
+    let lock = |(name, held): (&String, &HeldLock)| CommandLock {
+        name: name.clone(),
+        fencing_number: held.fencing_number,
+    };
+    state.locks.iter().map(lock).collect()
 }
 
 fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &WishedAttempt) -> Value {

@@ -15,6 +15,8 @@ mod endings;
 mod events;
 #[path = "core/gates.rs"]
 mod gates;
+#[path = "core/lock_histories.rs"]
+mod lock_histories;
 #[path = "core/locks.rs"]
 mod locks;
 #[path = "core/loops.rs"]

@@ -39,12 +39,16 @@ pub mod verb {
     pub const SYSTEM_HEALTH: &str = "system.health";
     /// The coordinator's counters, as Prometheus text.
     pub const SYSTEM_METRICS: &str = "system.metrics";
+    /// Locks, who holds them and who waits.
+    pub const LOCK_LIST: &str = "lock.list";
+    /// Take a lock from the run that holds it.
+    pub const LOCK_RELEASE: &str = "lock.release";
     /// Workers, and what they hold.
     pub const WORKER_LIST: &str = "worker.list";
 
     /// Verbs that change something: also taken from `sluice.command.v1.>`.
-    pub const MUTATING: [&str; 4] =
-        [WORKFLOW_CANCEL, WORKFLOW_EXECUTE, WORKFLOW_RESUME, WORKFLOW_RETRY];
+    pub const MUTATING: &[&str] =
+        &[LOCK_RELEASE, WORKFLOW_CANCEL, WORKFLOW_EXECUTE, WORKFLOW_RESUME, WORKFLOW_RETRY];
 }
 
 /// Body of `workflow.execute`.

@@ -53,6 +53,10 @@ pub enum ErrorCode {
     StepNotFound,
     /// 404: no such template.
     TemplateNotFound,
+    /// 404: nobody holds such a lock.
+    LockNotHeld,
+    /// 404: no such dead letter.
+    DeadLetterNotFound,
     /// 404: no such route.
     RouteNotFound,
     /// 405: the route has other methods.
@@ -96,6 +100,8 @@ impl ErrorCode {
             Self::WorkflowNotFound
             | Self::StepNotFound
             | Self::TemplateNotFound
+            | Self::LockNotHeld
+            | Self::DeadLetterNotFound
             | Self::RouteNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::WorkflowIdTaken | Self::AlreadyDecided => 409,

@@ -444,6 +444,18 @@ pub struct ReleaseLock {
     pub resource_lock: String,
     /// From getting to giving up.
     pub held_ms: u64,
+    /// Set when it was taken from the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<ForcedRelease>,
+}
+
+/// Who took a lock from a run, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForcedRelease {
+    /// In their words.
+    pub reason: String,
+    /// Who; `unknown` when nobody said.
+    pub released_by: String,
 }
 
 /// Data of `notify`.

@@ -91,6 +91,18 @@ pub struct Command {
     /// Recent findings of other agents in this run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insights: Vec<Value>,
+    /// Locks that the run holds. Whatever a lock protects can refuse a number lower than one it has seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<CommandLock>,
+}
+
+/// A lock that a run holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandLock {
+    /// Name of the lock.
+    pub name: String,
+    /// Grows with every acquisition of this lock.
+    pub fencing_number: u64,
 }
 
 /// Asks for the attempt's fence, on `sluice.claim.<agent>.<workflow_id>`.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::event::Status;
 use crate::timestamp::Timestamp;
 
 /// Answer to `worker.list`.
@@ -69,4 +70,94 @@ pub struct HeldAttempt {
     pub lease_until: Timestamp,
     /// It was claimed: its agent may have changed the world.
     pub claimed: bool,
+}
+
+/// Answer to `lock.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocksResponse {
+    /// Locks that somebody holds or waits for, by name.
+    pub locks: Vec<LockView>,
+    /// How many.
+    pub count: usize,
+}
+
+/// One lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockView {
+    /// Its name.
+    pub name: String,
+    /// Who holds it; none while it changes hands.
+    pub holder: Option<LockHolder>,
+    /// Grows with every acquisition.
+    pub fencing_number: u64,
+    /// Who waits, in the order in which they will get it; the first thousand.
+    pub waiters: Vec<LockWaiter>,
+    /// How many wait.
+    pub waiters_count: u64,
+}
+
+/// A run that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockHolder {
+    /// The run.
+    pub workflow_id: String,
+    /// Step that took it.
+    pub step_id: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Status of the run: a paused one waits for a person and keeps the lock meanwhile.
+    pub status: String,
+    /// Where the run is now.
+    pub current_step: Option<String>,
+    /// Its template.
+    pub template_name: String,
+}
+
+/// A run that waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockWaiter {
+    /// The run.
+    pub workflow_id: String,
+    /// Step that needs the lock.
+    pub step_id: String,
+    /// Place in the queue, from 1.
+    pub position: u32,
+    /// Before every run that is not.
+    pub urgent: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the wait ends in a failure.
+    pub wait_until: Option<Timestamp>,
+}
+
+/// Body of `lock.release`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseLockRequest {
+    /// The lock; over REST it is in the path.
+    #[serde(default)]
+    pub name: String,
+    /// Why; it stands in the record of the run that loses the lock.
+    pub reason: String,
+    /// Who releases it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<String>,
+    /// Only if this run holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_id: Option<String>,
+    /// Makes repeated requests one, for seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Answer to `lock.release`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseLockResponse {
+    /// The lock.
+    pub name: String,
+    /// The run that lost it.
+    pub workflow_id: String,
+    /// How that run stands now.
+    pub status: Status,
+    /// The run that has it now.
+    pub handed_to: Option<String>,
 }

@@ -7,6 +7,7 @@ pub(crate) mod coordinator;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod list;
+pub(crate) mod locks;
 pub(crate) mod man;
 pub(crate) mod orchestrator;
 pub(crate) mod prompts;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Cancel(args) => cancel::run(global, args).await,
         Command::Retry(args) => retry::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
+        Command::Locks(args) => locks::run(global, args).await,
         Command::Workers => workers::run(global).await,
         Command::Template(args) => template::run(global, args).await,
         Command::Prompts(args) => prompts::run(global, &args),

@@ -5,6 +5,7 @@ mod events;
 mod execute;
 mod health;
 mod list;
+mod locks;
 mod metrics;
 mod resume;
 mod retry;
@@ -32,6 +33,8 @@ use crate::intake::{Item, ReplyTo, Work};
 
 /// Every verb, in the order of their names.
 pub(crate) const VERBS: &[&str] = &[
+    verb::LOCK_LIST,
+    verb::LOCK_RELEASE,
     verb::SYSTEM_HEALTH,
     verb::SYSTEM_METRICS,
     verb::TEMPLATE_LIST,
@@ -120,6 +123,8 @@ pub(crate) async fn handle(
     request_id: Option<String>,
 ) -> Answer {
     match verb {
+        verb::LOCK_LIST => locks::list(shared).await,
+        verb::LOCK_RELEASE => locks::release(shared, body, request_id).await,
         verb::SYSTEM_HEALTH => health::handle(shared).await,
         verb::SYSTEM_METRICS => metrics::handle(shared),
         verb::TEMPLATE_LIST => templates::list(shared),

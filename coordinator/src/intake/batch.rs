@@ -9,6 +9,7 @@ use sluice_engine::attempt::AttemptRow;
 use sluice_proto::api::ResumeResponse;
 use sluice_proto::error::ApiError;
 use sluice_proto::message::Refusal;
+use sluice_proto::operations::ReleaseLockResponse;
 use sqlx::{Acquire, PgConnection};
 
 use super::control;
@@ -171,6 +172,9 @@ fn apply(
         Work::TimerDue { step, visit } => {
             (Input::TimerDue { step: step.clone(), visit: *visit }, None)
         }
+        Work::ReleaseLock { name, forced, .. } => {
+            (Input::LockRevoked { name: name.clone(), forced: forced.clone() }, None)
+        }
         Work::LockTimedOut { step, name } => {
             (Input::LockTimedOut { step: step.clone(), name: name.clone() }, None)
         }
@@ -205,6 +209,9 @@ fn answer_callers(working: &Working, items: &[Item], verdicts: &mut [Verdict]) {
                 serde_json::to_vec(&resume_response(run, word))
             }
             Work::Control { input, .. } => control::answer(working, run, input),
+            Work::ReleaseLock { name, .. } => {
+                serde_json::to_vec(&release_response(working, run, name))
+            }
             _ => continue,
         };
         let answer = body.map(Bytes::from).map_err(|error| {
@@ -212,6 +219,21 @@ fn answer_callers(working: &Working, items: &[Item], verdicts: &mut [Verdict]) {
             ApiError::new(sluice_proto::error::ErrorCode::Internal, "the answer cannot be written")
         });
         *verdict = Verdict::Answered(answer);
+    }
+}
+
+fn release_response(
+    working: &Working,
+    run: &super::working::WorkingRun,
+    name: &str,
+) -> ReleaseLockResponse {
+    let has_it = |other: &&super::working::WorkingRun| other.state.locks.contains_key(name);
+    let next = working.runs.values().find(has_it);
+    ReleaseLockResponse {
+        name: name.to_owned(),
+        workflow_id: run.state.workflow_id.to_string(),
+        status: run.state.status,
+        handed_to: next.map(|run| run.state.workflow_id.to_string()),
     }
 }
 

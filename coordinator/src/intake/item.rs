@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sluice_engine::attempt::{AttemptRow, Loss};
 use sluice_engine::{Decision, Input, Report};
 use sluice_proto::error::{ApiError, ErrorCode};
+use sluice_proto::event::ForcedRelease;
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::message::{AgentError, Refusal, ResultReply};
 use tokio::sync::oneshot;
@@ -83,6 +84,15 @@ pub(crate) enum Work {
         /// Visit of that step.
         visit: u32,
     },
+    /// Somebody takes a lock from this run.
+    ReleaseLock {
+        /// Name of the lock.
+        name: String,
+        /// Who, and why.
+        forced: ForcedRelease,
+        /// Makes repeated requests one.
+        request: Option<Request>,
+    },
     /// A run has queued for longer than its template allows.
     LockTimedOut {
         /// Step that queues.
@@ -107,7 +117,8 @@ impl Work {
         match self {
             Self::Start { request, .. }
             | Self::Decide { request, .. }
-            | Self::Control { request, .. } => request.as_ref(),
+            | Self::Control { request, .. }
+            | Self::ReleaseLock { request, .. } => request.as_ref(),
             _ => None,
         }
     }
@@ -214,6 +225,7 @@ impl From<sluice_engine::Refused> for Verdict {
             Refused::NotOutstanding | Refused::NotWaitingForLock | Refused::NotWaitingForTimer => {
                 return Self::Refused(Refusal::NotOutstanding);
             }
+            Refused::NotHoldingLock => ErrorCode::LockNotHeld,
             Refused::AlreadyStarted => ErrorCode::WorkflowIdTaken,
             Refused::NotPaused => ErrorCode::NotPaused,
             Refused::SameApprover(_) | Refused::OtherApproval(_) => ErrorCode::AlreadyDecided,

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use super::working::{Moment, Working};
 use crate::coordinator::Shared;
 use crate::store::StoreError;
-use crate::store::locks::{self, LockRow};
+use crate::store::locks::{self, LockRow, NewWaiter};
 
 /// Something to be done about a lock.
 #[derive(Clone, Debug)]
@@ -89,21 +89,24 @@ async fn settle_one(
             locks::withdraw(connection, &wish.name, run.as_str(), &wish.step).await
         }
         LockOp::Request { run, wish } => {
-            locks::enqueue(
-                connection,
-                &wish.name,
-                run.as_str(),
-                &wish.step,
-                moment.now.into(),
-                wish.wait_until.map(Into::into),
-            )
-            .await?;
+            let waiter = NewWaiter {
+                name: &wish.name,
+                workflow_id: run.as_str(),
+                step: &wish.step,
+                urgent: working.runs.get(run.as_str()).is_some_and(|run| run.template.urgent),
+                requested_at: moment.now.into(),
+                wait_until: wish.wait_until.map(Into::into),
+            };
+            locks::enqueue(connection, waiter).await?;
             hand_over(shared, connection, working, moment, row).await?;
-            if row.owner.as_deref() == Some(run.as_str()) {
+            let Some(holder) = row.owner.as_deref().filter(|owner| *owner != run.as_str()) else {
                 return Ok(());
-            }
-            let holder = row.owner.as_deref().and_then(|id| WorkflowId::parse(id).ok());
-            let input = Input::LockQueued { step: wish.step, name: wish.name, holder };
+            };
+            let (step, name) = (wish.step, wish.name);
+            let input = match locks::circle(connection, run.as_str(), holder).await? {
+                Some(circle) => Input::LockRefused { step, name, circle },
+                None => Input::LockQueued { step, name, holder: WorkflowId::parse(holder).ok() },
+            };
             // A refusal means that the run has moved on; its request is withdrawn by that move.
             let _ = working.advance(shared, &run, input, None, moment)?;
             Ok(())

@@ -1,5 +1,7 @@
 //! `locks` and `lock_waiters`. Callers hold the lock's row for the rest of their transaction.
 
+use sluice_proto::operations::{LockHolder, LockView, LockWaiter};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::{Moment, StoreError};
@@ -72,14 +74,14 @@ pub(crate) async fn set_owner(
     Ok(())
 }
 
-/// The first in the queue.
+/// The first in the queue: urgent ones before the others, then who asked first.
 pub(crate) async fn first_waiter(
     connection: &mut PgConnection,
     name: &str,
 ) -> Result<Option<Waiter>, StoreError> {
     let row = sqlx::query(
         "select waiter_id, workflow_id, step from lock_waiters
-          where name = $1 order by waiter_id limit 1",
+          where name = $1 order by urgent desc, waiter_id limit 1",
     )
     .bind(name)
     .fetch_optional(connection)
@@ -94,27 +96,151 @@ pub(crate) async fn first_waiter(
     .transpose()
 }
 
+/// A place in a queue that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewWaiter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) workflow_id: &'a str,
+    pub(crate) step: &'a str,
+    pub(crate) urgent: bool,
+    pub(crate) requested_at: Moment,
+    pub(crate) wait_until: Option<Moment>,
+}
+
 /// Queues; a request that queues already keeps its place.
 pub(crate) async fn enqueue(
     connection: &mut PgConnection,
-    name: &str,
-    workflow_id: &str,
-    step: &str,
-    requested_at: Moment,
-    wait_until: Option<Moment>,
+    waiter: NewWaiter<'_>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into lock_waiters (name, workflow_id, step, requested_at, wait_until)
-         values ($1, $2, $3, $4, $5) on conflict on constraint lock_waiters_once do nothing",
+        "insert into lock_waiters (name, workflow_id, step, urgent, requested_at, wait_until)
+         values ($1, $2, $3, $4, $5, $6) on conflict on constraint lock_waiters_once do nothing",
     )
-    .bind(name)
-    .bind(workflow_id)
-    .bind(step)
-    .bind(requested_at)
-    .bind(wait_until)
+    .bind(waiter.name)
+    .bind(waiter.workflow_id)
+    .bind(waiter.step)
+    .bind(waiter.urgent)
+    .bind(waiter.requested_at)
+    .bind(waiter.wait_until)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The circle that closes when `workflow_id` waits for `holder`: the runs that wait for each other, from
+/// `holder` on; none when there is none. Who has queued must ask, so that of two that close a circle at once
+/// the second sees the first; they are told apart until the end of the transaction.
+pub(crate) async fn circle(
+    connection: &mut PgConnection,
+    workflow_id: &str,
+    holder: &str,
+) -> Result<Option<Vec<String>>, StoreError> {
+    sqlx::query("select pg_advisory_xact_lock(hashtext('sluice.lock_waiters'))")
+        .execute(&mut *connection)
+        .await?;
+    Ok(sqlx::query_scalar(
+        "with recursive waits (run, path) as (
+             select $2::text, array[$2::text]
+             union all
+             select n.run, w.path || n.run
+               from waits w
+               cross join lateral (
+                    select l.workflow_id as run from lock_waiters q join locks l on l.name = q.name
+                     where q.workflow_id = w.run and l.workflow_id is not null
+                    union
+                    select c.workflow_id from runs c
+                     where c.parent_workflow_id = w.run and c.completed_at is null) n
+              where w.run <> $1 and n.run <> all (w.path) and cardinality(w.path) < 64)
+         select path[:cardinality(path) - 1] from waits where run = $1 limit 1",
+    )
+    .bind(workflow_id)
+    .bind(holder)
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// Which run holds a lock.
+pub(crate) async fn holder(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    let found: Option<Option<String>> =
+        sqlx::query_scalar("select workflow_id from locks where name = $1")
+            .bind(name)
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.flatten())
+}
+
+/// Locks shown at most, and waiters of each.
+const SHOWN: i64 = 1_000;
+
+/// Locks that somebody holds or waits for.
+pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<LockView>, StoreError> {
+    let rows = sqlx::query(
+        "select l.name, l.fencing_number, l.workflow_id, l.step, l.acquired_at, r.status,
+                r.current_step, r.template_name
+           from locks l left join runs r on r.workflow_id = l.workflow_id
+          where l.workflow_id is not null
+             or exists (select from lock_waiters w where w.name = l.name)
+          order by l.name limit $1",
+    )
+    .bind(SHOWN)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut locks = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    let queued = sqlx::query(
+        "select * from (
+             select name, workflow_id, step, urgent, requested_at, wait_until,
+                    row_number() over (partition by name order by urgent desc, waiter_id) as place,
+                    count(*) over (partition by name) as waiting
+               from lock_waiters) q
+          where place <= $1 order by name, place",
+    )
+    .bind(SHOWN)
+    .fetch_all(connection)
+    .await?;
+    for row in &queued {
+        let name: String = row.try_get("name")?;
+        let Some(lock) = locks.iter_mut().find(|lock| lock.name == name) else { continue };
+        let count = |column: &str| -> Result<u64, StoreError> {
+            Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+        };
+        lock.waiters_count = count("waiting")?;
+        lock.waiters.push(LockWaiter {
+            workflow_id: row.try_get("workflow_id")?,
+            step_id: row.try_get("step")?,
+            position: u32::try_from(count("place")?).unwrap_or(u32::MAX),
+            urgent: row.try_get("urgent")?,
+            since: row.try_get::<Moment, _>("requested_at")?.into(),
+            wait_until: row.try_get::<Option<Moment>, _>("wait_until")?.map(Into::into),
+        });
+    }
+    Ok(locks)
+}
+
+fn view(row: &PgRow) -> Result<LockView, StoreError> {
+    let holder = match row.try_get::<Option<String>, _>("workflow_id")? {
+        Some(workflow_id) => Some(LockHolder {
+            workflow_id,
+            step_id: row.try_get::<Option<String>, _>("step")?.unwrap_or_default(),
+            since: row
+                .try_get::<Option<Moment>, _>("acquired_at")?
+                .map(Into::into)
+                .unwrap_or_default(),
+            status: row.try_get("status")?,
+            current_step: row.try_get("current_step")?,
+            template_name: row.try_get("template_name")?,
+        }),
+        None => None,
+    };
+    Ok(LockView {
+        name: row.try_get("name")?,
+        holder,
+        fencing_number: u64::try_from(row.try_get::<i64, _>("fencing_number")?).unwrap_or_default(),
+        waiters: Vec::new(),
+        waiters_count: 0,
+    })
 }
 
 /// Leaves the queue.

@@ -31,7 +31,7 @@ pub(crate) async fn idle_locks(
     Ok(sqlx::query_as(
         "select distinct on (l.name) l.name, w.workflow_id
            from locks l join lock_waiters w on w.name = l.name
-          where l.workflow_id is null order by l.name, w.waiter_id limit 100",
+          where l.workflow_id is null order by l.name, w.urgent desc, w.waiter_id limit 100",
     )
     .fetch_all(connection)
     .await?)

@@ -11,7 +11,8 @@ use super::SweepError;
 use crate::coordinator::{Shared, now};
 use crate::intake::working::{stored_attempt, timer_row};
 use crate::loader::LoadedRun;
-use crate::store::{attempts, locks, timers, watch};
+use crate::store::locks::{self, NewWaiter};
+use crate::store::{attempts, timers, watch};
 
 /// A run must have been still for this long before it is looked at, milliseconds.
 const STILL_MS: i64 = 10_000;
@@ -50,15 +51,15 @@ async fn repair(
             Effect::RequestLock(wish) => {
                 let names = std::slice::from_ref(&wish.name);
                 locks::take_rows(connection, names).await?;
-                locks::enqueue(
-                    connection,
-                    &wish.name,
-                    run.head.workflow_id.as_str(),
-                    &wish.step,
-                    now().into(),
-                    wish.wait_until.map(Into::into),
-                )
-                .await?;
+                let waiter = NewWaiter {
+                    name: &wish.name,
+                    workflow_id: run.head.workflow_id.as_str(),
+                    step: &wish.step,
+                    urgent: run.template.urgent,
+                    requested_at: now().into(),
+                    wait_until: wish.wait_until.map(Into::into),
+                };
+                locks::enqueue(connection, waiter).await?;
             }
             Effect::StartTimer(wish) => {
                 let row = timer_row(&run.head.workflow_id, &wish);

@@ -1,6 +1,6 @@
 //! What the lock table says about a lock that a run asked for.
 
-use sluice_proto::event::{AcquireLock, EventBody, WaitLock};
+use sluice_proto::event::{AcquireLock, EventBody, ForcedRelease, ReleaseLock, WaitLock};
 use sluice_proto::ids::WorkflowId;
 use sluice_proto::message::AgentError;
 
@@ -67,6 +67,66 @@ pub(super) fn timed_out(
     };
     let outstanding = Outstanding::own(situation, step, position.attempt);
     Ok(fail_or_retry(situation, state, &outstanding, &error))
+}
+
+/// The wait is not begun: the step fails, and is not tried again by itself, since only the others of the
+/// circle can end it.
+pub(super) fn refused(
+    situation: &Situation<'_>,
+    state: &State,
+    step: &str,
+    name: &str,
+    circle: &[String],
+) -> Result<Vec<NewEvent>, Refused> {
+    let position = waiting(state, step, name)?;
+    let error = AgentError {
+        code: "lock_deadlock".to_owned(),
+        message: format!(
+            "waiting for lock '{name}' would never end: these runs wait for each other: {}, {}",
+            circle.join(", "),
+            state.workflow_id
+        ),
+        retryable: Some(false),
+        retry_after_ms: None,
+    };
+    let outstanding = Outstanding::own(situation, step, position.attempt);
+    Ok(fail_or_retry(situation, state, &outstanding, &error))
+}
+
+/// The lock goes. A step whose work is under way under it fails, since others may be at what it protects
+/// from now on; a later step that needs the lock asks for it anew.
+pub(super) fn revoked(
+    situation: &Situation<'_>,
+    state: &State,
+    name: &str,
+    forced: ForcedRelease,
+) -> Result<Vec<NewEvent>, Refused> {
+    let held = state.locks.get(name).ok_or(Refused::NotHoldingLock)?;
+    let error = AgentError {
+        code: "lock_lost".to_owned(),
+        message: format!(
+            "lock '{name}' was taken from the run by {}: {}",
+            forced.released_by, forced.reason
+        ),
+        // As for any other failure of unknown outcome: only what may be called again is.
+        retryable: None,
+        retry_after_ms: None,
+    };
+    let body = ReleaseLock {
+        resource_lock: name.to_owned(),
+        held_ms: situation.now.ms_since(held.since),
+        forced: Some(forced),
+    };
+    let mut events = vec![NewEvent::of(&held.step, EventBody::ReleaseLock(body))];
+    for (path, position) in &state.active {
+        let works = matches!(position.phase, Phase::Ready | Phase::Queued { .. })
+            && position.lock.as_deref() == Some(name);
+        if works {
+            let outstanding = Outstanding::own(situation, path, position.attempt);
+            events.extend(fail_or_retry(situation, state, &outstanding, &error));
+        }
+    }
+    Ok(events)
 }
 
 fn waiting<'a>(state: &'a State, step: &str, name: &str) -> Result<&'a Position, Refused> {

@@ -10,7 +10,7 @@ mod timer;
 
 use serde_json::{Map, Value};
 use sluice_proto::agents::AgentCatalogue;
-use sluice_proto::event::Status;
+use sluice_proto::event::{ForcedRelease, Status};
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::{AgentError, Usage};
 use sluice_proto::timestamp::Timestamp;
@@ -82,6 +82,22 @@ pub enum Input {
         step: String,
         /// Visit of that step.
         visit: u32,
+    },
+    /// Waiting for the lock would close a circle of runs that wait for each other.
+    LockRefused {
+        /// Step that needs it.
+        step: String,
+        /// Name of the lock.
+        name: String,
+        /// The runs of the circle, the holder of the lock first.
+        circle: Vec<String>,
+    },
+    /// Somebody takes the lock from the run.
+    LockRevoked {
+        /// Name of the lock.
+        name: String,
+        /// Who, and why.
+        forced: ForcedRelease,
     },
     /// The wait for the lock took longer than the template allows.
     LockTimedOut {
@@ -171,6 +187,9 @@ pub enum Refused {
     /// The run does not wait for that moment, or it has not come.
     #[error("the run waits for no such moment")]
     NotWaitingForTimer,
+    /// The run does not hold that lock.
+    #[error("the run does not hold that lock")]
+    NotHoldingLock,
 }
 
 /// Everything besides the state that a decision depends on.
@@ -215,6 +234,10 @@ pub(crate) fn decide(
         }
         Input::LockQueued { step, name, holder } => lock::queued(state, &step, &name, holder),
         Input::TimerDue { step, visit } => timer::due(situation, state, &step, visit),
+        Input::LockRefused { step, name, circle } => {
+            lock::refused(situation, state, &step, &name, &circle)
+        }
+        Input::LockRevoked { name, forced } => lock::revoked(situation, state, &name, forced),
         Input::LockTimedOut { step, name } => lock::timed_out(situation, state, &step, &name),
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use sluice_engine::{Effect, Input, Refused};
-use sluice_proto::event::Status;
+use sluice_proto::event::{ForcedRelease, Status};
+use sluice_proto::message::CommandLock;
 
 use crate::run::Run;
 
@@ -224,4 +225,76 @@ fn grants_that_nobody_waits_for() {
         let input = Input::LockGranted { step, name, fencing_number: 9 };
         assert_eq!(run.input(input), Err(Refused::NotWaitingForLock));
     }
+}
+
+fn take_away(run: &mut Run, name: &str) -> Result<Vec<String>, Refused> {
+    let forced = ForcedRelease { reason: "stuck".to_owned(), released_by: "ada".to_owned() };
+    run.input(Input::LockRevoked { name: name.to_owned(), forced })
+}
+
+#[test]
+fn a_lock_that_is_taken_away_fails_the_step_under_it() {
+    let mut run = planned();
+    run.approve("ada");
+    assert_eq!(
+        take_away(&mut run, "infra:prod").unwrap(),
+        ["release_lock plan", "fail_step apply"]
+    );
+    assert_eq!(
+        run.data("release_lock")["forced"],
+        json!({"reason": "stuck", "released_by": "ada"})
+    );
+    assert_eq!(run.data("fail_step")["error_type"], "lock_lost");
+    assert!(run.effects.contains(&Effect::ReleaseLock("infra:prod".to_owned())));
+    // It may have begun to change the world: the rollback follows, and nothing is tried again.
+    assert_eq!((run.outstanding(), held(&run)), (vec!["undo:1:1"], vec![]));
+    assert_eq!(take_away(&mut run, "infra:prod"), Err(Refused::NotHoldingLock));
+}
+
+#[test]
+fn a_step_that_only_looks_asks_for_the_lock_anew() {
+    let mut run = Run::start_with(CHAIN, json!({"env": "prod"}));
+    run.grant("plan", "infra:prod", 1);
+    let events = take_away(&mut run, "infra:prod").unwrap();
+    assert_eq!(events, ["release_lock plan", "fail_step plan", "retry_step plan"]);
+    assert_eq!(run.outstanding(), ["lock infra:prod for plan"]);
+    run.grant("plan", "infra:prod", 2);
+    assert_eq!(run.outstanding(), ["plan:1:2"]);
+}
+
+#[test]
+fn a_lock_that_is_taken_away_during_a_pause_is_asked_for_again() {
+    let mut run = planned();
+    assert_eq!(take_away(&mut run, "infra:prod").unwrap(), ["release_lock plan"]);
+    assert_eq!(run.state.status, Status::Paused);
+    run.approve("ada");
+    assert_eq!(run.outstanding(), ["lock infra:prod for apply"]);
+}
+
+#[test]
+fn a_wait_that_would_never_end_is_not_begun() {
+    let mut run = impatient("type: agent_call, agent: reader");
+    let refused = |step: &str| Input::LockRefused {
+        step: step.to_owned(),
+        name: "x".to_owned(),
+        circle: vec!["run-7".to_owned()],
+    };
+    assert_eq!(run.input(refused("late")), Err(Refused::NotWaitingForLock));
+    assert_eq!(run.input(refused("a")).unwrap(), ["fail_step a"]);
+    assert_eq!(run.data("fail_step")["error_type"], "lock_deadlock");
+    let message = run.data("fail_step")["error"].as_str().unwrap().to_owned();
+    assert!(message.contains("run-7, run-1"), "{message}");
+    assert_eq!(run.outstanding(), ["late:1:1"]);
+}
+
+#[test]
+fn commands_carry_the_fencing_numbers() {
+    let mut run = Run::start_with(CHAIN, json!({"env": "prod"}));
+    run.grant("plan", "infra:prod", 41);
+    let draft = run.effects.iter().find_map(|effect| match effect {
+        Effect::CreateAttempt(draft) => Some(draft.locks.clone()),
+        _ => None,
+    });
+    let lock = CommandLock { name: "infra:prod".to_owned(), fencing_number: 41 };
+    assert_eq!(draft, Some(vec![lock]));
 }

@@ -50,8 +50,17 @@ pub(crate) struct Waiter {
     pub(crate) run: usize,
     pub(crate) step: String,
     pub(crate) wait_until: Option<Timestamp>,
+    /// Before all that are not.
+    pub(crate) urgent: bool,
     /// Order of asking.
     pub(crate) ticket: u64,
+}
+
+impl Waiter {
+    /// Who has a lower one gets the lock first.
+    pub(crate) fn turn(&self) -> (bool, u64) {
+        (!self.urgent, self.ticket)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -45,13 +45,14 @@ impl World<'_> {
                 }
             }
             LockOp::Request { run, wish } => {
+                let urgent = self.scenery.templates[self.runs[&run]].urgent;
                 self.database.tickets += 1;
                 let ticket = self.database.tickets;
                 let row = self.database.locks.entry(wish.name.clone()).or_default();
                 let waits = |waiter: &Waiter| waiter.run == run && waiter.step == wish.step;
                 if !row.waiters.iter().any(waits) {
                     let (step, wait_until) = (wish.step.clone(), wish.wait_until);
-                    row.waiters.push_back(Waiter { run, step, wait_until, ticket });
+                    row.waiters.push_back(Waiter { run, step, wait_until, urgent, ticket });
                 }
                 self.hand_over(who, working, &wish.name);
                 let owner = self.database.locks[&wish.name].owner;
@@ -73,10 +74,13 @@ impl World<'_> {
             if row.owner.is_some() {
                 return;
             }
-            let Some(waiter) = row.waiters.pop_front() else { return };
+            let first = (0..row.waiters.len()).min_by_key(|n| row.waiters[*n].turn());
+            let Some(waiter) = first.and_then(|n| row.waiters.remove(n)) else { return };
             let fencing_number = row.fencing_number + 1;
-            if row.waiters.iter().any(|other| other.ticket < waiter.ticket) {
-                self.checker.fail(format!("lock '{name}' is not given in the order of asking"));
+            if row.waiters.iter().any(|other| other.turn() < waiter.turn()) {
+                self.checker.fail(format!(
+                    "lock '{name}' is not given in the order of priority and asking"
+                ));
             }
             self.read_fresh(who, working, waiter.run);
             let input =

@@ -5,6 +5,7 @@ mod events;
 mod execute;
 mod health;
 mod list;
+mod locks;
 mod metrics;
 mod openapi;
 mod ready;
@@ -41,6 +42,8 @@ pub(crate) fn all() -> Vec<Route> {
         events::route(),
         state::route(),
         state::plural_route(),
+        locks::list_route(),
+        locks::release_route(),
         workers::route(),
         health::route(),
         ready::route(),

@@ -103,6 +103,8 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::TEMPLATE_VALIDATE, Some("validate_request"), Some("validate_response")),
     (verb::SYSTEM_HEALTH, None, Some("health_response")),
     (verb::SYSTEM_METRICS, None, None),
+    (verb::LOCK_LIST, None, Some("locks_response")),
+    (verb::LOCK_RELEASE, Some("release_lock_request"), Some("release_lock_response")),
     (verb::WORKER_LIST, None, Some("workers_response")),
 ];
 

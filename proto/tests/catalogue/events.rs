@@ -178,7 +178,7 @@ fn lock_bodies() -> Vec<EventBody> {
             wait_ms: 90_000,
             fencing_number: 12,
         }),
-        EventBody::ReleaseLock(ReleaseLock { resource_lock, held_ms: 60_000 }),
+        EventBody::ReleaseLock(ReleaseLock { resource_lock, held_ms: 60_000, forced: None }),
     ]
 }
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 use sluice_proto::ids::{AgentName, CommandId, WorkflowId};
 use sluice_proto::message::{
-    AgentError, CancelNotice, Claim, ClaimReply, Command, CommandKind, Heartbeat, MESSAGE_VERSION,
-    Refusal, ResultReply, ResultStatus, StepResult, Usage,
+    AgentError, CancelNotice, Claim, ClaimReply, Command, CommandKind, CommandLock, Heartbeat,
+    MESSAGE_VERSION, Refusal, ResultReply, ResultStatus, StepResult, Usage,
 };
 
 use super::Direction::{Read, Written};
@@ -55,6 +55,7 @@ fn minimal_command() -> Command {
         timeout_ms: 120_000,
         budget: None,
         insights: Vec::new(),
+        locks: Vec::new(),
     }
 }
 
@@ -66,6 +67,7 @@ fn full_command() -> Command {
         claim: false,
         budget: Some(json!({"cost_usd": 2.5})),
         insights: vec![json!({"insight_type": "security_finding", "content": "token in the log"})],
+        locks: vec![CommandLock { name: "deployment:production".into(), fencing_number: 12 }],
         ..minimal_command()
     }
 }

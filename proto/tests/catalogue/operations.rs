@@ -1,12 +1,21 @@
 //! Bodies of the verbs that operators use.
 
-use sluice_proto::operations::{HeldAttempt, WorkerStatus, WorkerView, WorkersResponse};
+use sluice_proto::event::Status;
+use sluice_proto::operations::{
+    HeldAttempt, LockHolder, LockView, LockWaiter, LocksResponse, ReleaseLockRequest,
+    ReleaseLockResponse, WorkerStatus, WorkerView, WorkersResponse,
+};
 
-use super::Direction::Written;
+use super::Direction::{Read, Written};
 use super::{Entry, entry, moment};
 
 pub(crate) fn entries() -> Vec<Entry> {
-    vec![entry("workers_response", Written, vec![("", workers())])]
+    vec![
+        entry("locks_response", Written, vec![("", locks())]),
+        entry("release_lock_request", Read, vec![("", release())]),
+        entry("release_lock_response", Written, vec![("", released())]),
+        entry("workers_response", Written, vec![("", workers())]),
+    ]
 }
 
 fn workers() -> WorkersResponse {
@@ -32,4 +41,50 @@ fn workers() -> WorkersResponse {
         attempts: vec![attempt],
     };
     WorkersResponse { workers: vec![live], count: 1 }
+}
+
+fn locks() -> LocksResponse {
+    let holder = LockHolder {
+        workflow_id: "infra-77a1c2d3".into(),
+        step_id: "plan_changes".into(),
+        since: moment(0),
+        status: "paused".into(),
+        current_step: Some("approval_gate".into()),
+        template_name: "infrastructure.workflow.yaml".into(),
+    };
+    let waiter = LockWaiter {
+        workflow_id: "infra-90b1c2d4".into(),
+        step_id: "plan_changes".into(),
+        position: 1,
+        urgent: false,
+        since: moment(5),
+        wait_until: None,
+    };
+    let lock = LockView {
+        name: "infrastructure:staging".into(),
+        holder: Some(holder),
+        fencing_number: 12,
+        waiters: vec![waiter],
+        waiters_count: 1,
+    };
+    LocksResponse { locks: vec![lock], count: 1 }
+}
+
+fn release() -> ReleaseLockRequest {
+    ReleaseLockRequest {
+        name: "infrastructure:staging".into(),
+        reason: "the approver is on leave".into(),
+        released_by: Some("ada".into()),
+        workflow_id: Some("infra-77a1c2d3".into()),
+        request_id: None,
+    }
+}
+
+fn released() -> ReleaseLockResponse {
+    ReleaseLockResponse {
+        name: "infrastructure:staging".into(),
+        workflow_id: "infra-77a1c2d3".into(),
+        status: Status::Paused,
+        handed_to: Some("infra-90b1c2d4".into()),
+    }
 }

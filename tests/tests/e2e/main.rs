@@ -7,6 +7,7 @@ mod control;
 mod dialect;
 mod first_run;
 mod liveness;
+mod locks;
 mod protocol;
 mod record;
 mod waits;

@@ -46,6 +46,7 @@ pub(crate) fn test_command(kind: CommandKind) -> Command {
         timeout_ms: 10_000,
         budget: None,
         insights: Vec::new(),
+        locks: Vec::new(),
     }
 }
 

@@ -144,5 +144,6 @@ pub(crate) fn command(agent: &str, id: &str, kind: CommandKind, payload: Value) 
         timeout_ms: 15_000,
         budget: None,
         insights: Vec::new(),
+        locks: Vec::new(),
     }
 }
