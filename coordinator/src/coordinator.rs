@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::CoordinatorConfig;
 use crate::dispatcher::{self, DispatcherHandle};
+use crate::hearing::Hearing;
 use crate::intake::{self, IntakeHandle};
 use crate::library::Library;
 use crate::loader::Loader;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) intake: IntakeHandle,
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) metrics: Metrics,
+    pub(crate) hearing: Hearing,
     /// Creation time of the stream of step commands, as last seen.
     pub(crate) stream_created_micros: AtomicI64,
 }
@@ -111,6 +113,7 @@ impl Coordinator {
             intake,
             dispatcher,
             metrics: Metrics::default(),
+            hearing: Hearing::default(),
             stream_created_micros: AtomicI64::new(created),
         });
         let (stop_intake, stop_rest) = (CancellationToken::new(), CancellationToken::new());

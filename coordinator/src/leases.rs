@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use sluice_bus::{Bus, Request};
@@ -21,6 +22,8 @@ use crate::store::attempts::{self, AttemptKey, StoredAttempt};
 const QUEUE: usize = 4_096;
 /// Messages in one transaction.
 const MAX_BATCH: usize = 512;
+/// How often a batch is written in which another writer was first.
+const MAX_TRIES: u32 = 5;
 
 struct Message {
     id: CommandId,
@@ -29,6 +32,14 @@ struct Message {
     worker_id: String,
     is_claim: bool,
     request: Request,
+    arrived: Instant,
+}
+
+impl Message {
+    /// A heartbeat that nobody waits for comes again; a row that another transaction is at is spared it.
+    fn can_wait(&self) -> bool {
+        !self.is_claim && !self.request.wants_reply()
+    }
 }
 
 /// Serves claims and heartbeats until told to stop.
@@ -40,16 +51,32 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow:
     ];
     let mut messages = Vec::with_capacity(MAX_BATCH);
     while queue.recv_many(&mut messages, MAX_BATCH).await > 0 {
-        let batch = std::mem::take(&mut messages);
-        if let Err(error) = apply(&shared, batch).await {
-            // Nobody is answered: workers ask again, and leases outlast a short absence.
-            tracing::warn!(%error, "claims and heartbeats could not be written");
-        }
+        hear(&shared, &messages).await;
+        messages.clear();
     }
     for reader in readers {
         reader.await??;
     }
     Ok(())
+}
+
+/// Writes what was said, and notes when that was lost or late: silence says nothing about workers then.
+async fn hear(shared: &Arc<Shared>, messages: &[Message]) {
+    let mut tries = 1;
+    let written = loop {
+        match apply(shared, messages).await {
+            Err(StoreError::Conflict) if tries < MAX_TRIES => tries += 1,
+            written => break written,
+        }
+    };
+    if let Err(error) = &written {
+        // Nobody is answered: workers ask again, and leases outlast a short absence.
+        tracing::warn!(%error, "claims and heartbeats could not be written");
+    }
+    let late = Duration::from_millis(shared.lease_ms / 3);
+    if written.is_err() || messages.iter().any(|message| message.arrived.elapsed() > late) {
+        shared.hearing.has_failed();
+    }
 }
 
 async fn read(
@@ -92,7 +119,7 @@ fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Box<Re
     };
     match fields {
         Ok((id, fence, worker_id)) if worker_id.len() <= 128 && !worker_id.contains('\0') => {
-            Ok(Message { id, agent, fence, worker_id, is_claim, request })
+            Ok(Message { id, agent, fence, worker_id, is_claim, request, arrived: Instant::now() })
         }
         _ => Err(Box::new(request)),
     }
@@ -101,11 +128,21 @@ fn decode(bus: &Bus, is_claim: bool, request: Request) -> Result<Message, Box<Re
 /// A change that is due to one message, or the reason why there is none.
 type Outcome = Result<Timestamp, Refusal>;
 
-async fn apply(shared: &Arc<Shared>, messages: Vec<Message>) -> Result<(), StoreError> {
+async fn apply(shared: &Arc<Shared>, messages: &[Message]) -> Result<(), StoreError> {
     let keys: Vec<AttemptKey> = messages.iter().map(|m| AttemptKey::from(&m.id)).collect();
     let mut connection = shared.pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let stored = attempts::find_for_update(&mut transaction, &keys).await?;
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    for (message, key) in messages.iter().zip(&keys) {
+        if message.can_wait() { &mut told } else { &mut asked }.push(key.clone());
+    }
+    let mut stored = Vec::with_capacity(keys.len());
+    if !asked.is_empty() {
+        stored = attempts::find_for_update(&mut transaction, &asked).await?;
+    }
+    if !told.is_empty() {
+        stored.extend(attempts::find_free_for_update(&mut transaction, &told).await?);
+    }
     let mut rows: HashMap<AttemptKey, (StoredAttempt, AttemptRow)> = stored
         .into_iter()
         .map(|stored| (AttemptKey::from(&stored.id), (stored.clone(), stored.row)))

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod coordinator;
 mod dispatcher;
+mod hearing;
 mod intake;
 mod leases;
 mod library;

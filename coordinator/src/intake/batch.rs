@@ -270,11 +270,11 @@ async fn write(
         insert_new_runs(transaction, working, &new_runs).await?;
     }
     events::insert(transaction, &working.events).await?;
-    let (fenced, unfenced): (Vec<_>, Vec<_>) = working
-        .deleted
-        .iter()
-        .cloned()
-        .partition(|(_, unchanged)| *unchanged != Unchanged::Anything);
+    // Like everywhere, in the order of the keys: whoever waits for a row does not wait in a circle.
+    let mut deleted = working.deleted.clone();
+    deleted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let (fenced, unfenced): (Vec<_>, Vec<_>) =
+        deleted.into_iter().partition(|(_, unchanged)| *unchanged != Unchanged::Anything);
     if !fenced.is_empty() && attempts::delete(transaction, &fenced).await? != fenced.len() as u64 {
         return Err(StoreError::Conflict);
     }

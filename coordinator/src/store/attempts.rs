@@ -19,7 +19,7 @@ pub(crate) struct StoredAttempt {
 }
 
 /// Names an attempt in one word a column.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AttemptKey {
     pub(crate) workflow_id: String,
     pub(crate) step_path: String,
@@ -105,6 +105,21 @@ pub(crate) async fn find_for_update(
              on a.workflow_id = k.w and a.step_path = k.s and a.visit = k.v and a.attempt = k.n
           order by a.workflow_id, a.step_path, a.visit, a.attempt
             for update of a",
+    );
+    bind_keys!(query, keys).fetch_all(connection).await?.iter().map(read).collect()
+}
+
+/// The same without those that another transaction is at: waits for nobody, so that nobody waits in a
+/// circle.
+pub(crate) async fn find_free_for_update(
+    connection: &mut PgConnection,
+    keys: &[AttemptKey],
+) -> Result<Vec<StoredAttempt>, StoreError> {
+    let query = sqlx::query(
+        "select a.* from attempts a
+           join unnest($1::text[], $2::text[], $3::int[], $4::int[]) as k (w, s, v, n)
+             on a.workflow_id = k.w and a.step_path = k.s and a.visit = k.v and a.attempt = k.n
+            for update of a skip locked",
     );
     bind_keys!(query, keys).fetch_all(connection).await?.iter().map(read).collect()
 }
@@ -233,19 +248,27 @@ pub(crate) async fn update(
     rows.iter().map(read_id).collect()
 }
 
-/// Notes where the messages of these dispatches are. Attempts that are settled by now stay settled.
+/// Notes where the messages of these dispatches are. Attempts that are settled by now stay settled, and
+/// those that another transaction is at stay unmarked: they have been taken, or a sweep marks them.
 pub(crate) async fn mark_published(
     connection: &mut PgConnection,
     rows: &[(AttemptKey, u32, Published)],
 ) -> Result<(), StoreError> {
     let keys: Vec<AttemptKey> = rows.iter().map(|(key, ..)| key.clone()).collect();
     let query = sqlx::query(
-        "update attempts a
-            set stream_created_micros = u.created, stream_sequence = u.sequence, published_at = now()
-           from unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::int[], $6::bigint[], $7::bigint[])
-                as u (w, s, v, n, dispatch, created, sequence)
-          where a.workflow_id = u.w and a.step_path = u.s and a.visit = u.v and a.attempt = u.n
-            and a.dispatch = u.dispatch",
+        "with free as materialized (
+             select a.workflow_id, a.step_path, a.visit, a.attempt, u.created, u.sequence
+               from attempts a
+               join unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::int[], $6::bigint[], $7::bigint[])
+                    as u (w, s, v, n, dispatch, created, sequence)
+                 on a.workflow_id = u.w and a.step_path = u.s and a.visit = u.v and a.attempt = u.n
+                and a.dispatch = u.dispatch
+                for update of a skip locked)
+         update attempts a
+            set stream_created_micros = f.created, stream_sequence = f.sequence, published_at = now()
+           from free f
+          where a.workflow_id = f.workflow_id and a.step_path = f.step_path
+            and a.visit = f.visit and a.attempt = f.attempt",
     );
     bind_keys!(query, &keys)
         .bind(column(rows, |(_, dispatch, _)| i32::try_from(*dispatch).unwrap_or(i32::MAX)))

@@ -8,6 +8,7 @@ use sluice_engine::attempt::{AttemptRow, Lane, PUBLISH_GRACE_MS, Verdict};
 use sluice_engine::{draft, wishes};
 use sluice_proto::ids::{AgentName, CommandId};
 use sluice_proto::timestamp::Timestamp;
+use sqlx::Acquire;
 
 use super::{Leases, SweepError};
 use crate::coordinator::{Shared, now};
@@ -133,16 +134,22 @@ async fn carry_out(
     publish_again(shared, publish).await
 }
 
-/// Writes new fences and dispatch numbers; what another coordinator has moved meanwhile is left alone.
+/// Writes new fences and dispatch numbers. What somebody else has moved meanwhile, or is at, is left alone:
+/// the next sweep sees what became of it.
 async fn redispatch(
     shared: &Arc<Shared>,
-    changes: Vec<(StoredAttempt, AttemptRow)>,
+    mut changes: Vec<(StoredAttempt, AttemptRow)>,
 ) -> Result<Vec<StoredAttempt>, SweepError> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
+    let keys: Vec<AttemptKey> = changes.iter().map(|(old, _)| AttemptKey::from(&old.id)).collect();
     let mut connection = shared.pool.acquire().await?;
-    let moved = attempts::update(&mut connection, &changes).await?;
+    let mut transaction = connection.begin().await?;
+    let free = attempts::find_free_for_update(&mut transaction, &keys).await?;
+    changes.retain(|(old, _)| free.iter().any(|stored| stored.id == old.id));
+    let moved = attempts::update(&mut transaction, &changes).await?;
+    transaction.commit().await?;
     shared.metrics.redispatches.add(moved.len());
     let mut by_id: HashMap<CommandId, StoredAttempt> = changes
         .into_iter()

@@ -57,10 +57,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         let watch = watched.elapsed() >= WATCHDOG_INTERVAL;
         let keep = kept.is_none_or(|at: Instant| at.elapsed() >= HOUSEKEEPING_INTERVAL);
         let lease = Duration::from_millis(shared.lease_ms);
-        let leases = match hears_since.is_some_and(|at: Instant| at.elapsed() >= lease) {
-            true => Leases::Judged,
-            false => Leases::Spared,
-        };
+        let hears = hears_since.is_some_and(|at: Instant| at.elapsed() >= lease)
+            && !shared.hearing.failed_within(lease);
+        let leases = if hears { Leases::Judged } else { Leases::Spared };
         match sweep(&shared, leases, watch, keep).await {
             Ok(()) => {
                 // After an absence, heartbeats may still be held up for as long as a connection takes
@@ -87,8 +86,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Whether a silent worker is a lost one. When NATS, PostgreSQL or this coordinator was away, it is not:
-/// its heartbeats could not get through, so a whole lease passes first in which they can.
+/// Whether a silent worker is a lost one. When NATS, PostgreSQL or this coordinator was away or behind, it
+/// is not: its heartbeats could not get through, so a whole lease passes first in which they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leases {
     Judged,

@@ -7,22 +7,31 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use sluice_bus::{Bus, BusError};
 
+/// Longest wait for the first answer: a coordinator that was killed with the question is soon replaced.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a result; the coordinator answers after its database has committed.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks until there is an answer that can be read, waiting up to `answer_timeout` for each. `TooLarge`
-/// is the only failure that asking again does not heal.
+/// Asks until there is an answer that can be read, waiting twice as long each time, up to
+/// `answer_timeout`: coordinators that are behind get behind further with every question that is repeated.
+/// `TooLarge` is the only failure that asking again does not heal.
 pub(super) async fn until_answered<T: DeserializeOwned>(
     bus: &Bus,
     subject: &str,
     body: &Bytes,
     answer_timeout: Duration,
 ) -> Result<T, BusError> {
-    let ask = || async {
-        let answer = bus.request(subject, body.clone(), answer_timeout).await?;
-        serde_json::from_slice::<T>(&answer).map_err(|error| BusError::Client(error.to_string()))
+    let mut patience = FIRST_ANSWER_TIMEOUT.min(answer_timeout);
+    let ask = || {
+        let asked = bus.request(subject, body.clone(), patience);
+        patience = (patience * 2).min(answer_timeout);
+        async {
+            let answer = asked.await?;
+            serde_json::from_slice::<T>(&answer)
+                .map_err(|error| BusError::Client(error.to_string()))
+        }
     };
     let pauses = ExponentialBuilder::default()
         .with_min_delay(MIN_PAUSE)
