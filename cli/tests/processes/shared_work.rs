@@ -26,6 +26,7 @@ const STEPS: usize = 3;
 /// Requests to start a run that are under way at once.
 const AT_ONCE: usize = 32;
 const LIMIT: Duration = Duration::from_secs(180);
+const LONG_LEASE: Duration = Duration::from_secs(30);
 
 /// Two coordinators, three workers, a gateway.
 struct Crew {
@@ -38,14 +39,19 @@ struct Crew {
 }
 
 impl Crew {
-    async fn start(name: &str, agent_ms: u64, concurrency: u32) -> Self {
+    /// `lease` is long where no worker is lost: a busy machine must not look like a dead worker.
+    async fn start(name: &str, agent_ms: u64, concurrency: u32, lease: Duration) -> Self {
         let agents = Agents::start(move |_| Answer::ok(agent_ms)).await;
         let mut site = Site::shared(name).await;
         site.template("three", THREE_STEPS);
         let traits = [("reader", "effects: false"), ("actor", "effects: true, idempotent: false")];
         site.agents(&agents.yaml(&traits));
-        let coordinators =
-            [site.coordinator("coordinator-1").await, site.coordinator("coordinator-2").await];
+        let lease = [("SLUICE_LEASE", format!("{}s", lease.as_secs()))];
+        let mut coordinators = ["coordinator-1", "coordinator-2"]
+            .map(|name| site.start_with(name, &["coordinator"], &lease));
+        for coordinator in &mut coordinators {
+            coordinator.says("coordinator is ready").await;
+        }
         let workers = workers(&site, "worker", concurrency).await;
         let gateway = site.gateway().await;
         let pool = site.pool().await;
@@ -88,7 +94,7 @@ async fn workers(site: &Site, name: &str, concurrency: u32) -> Vec<Process> {
 #[test]
 fn two_coordinators_and_three_workers_complete_each_of_1000_runs_once() {
     run(async {
-        let crew = Crew::start("crew", 0, 16).await;
+        let crew = Crew::start("crew", 0, 16, LONG_LEASE).await;
         let started = Instant::now();
         crew.begin(RUNS).await;
         crew.ended().await;
@@ -110,7 +116,7 @@ fn killing_the_second_coordinator_changes_nothing_but_the_time() {
 /// Half-way: every run is taken, and half of the calls have begun.
 fn kill_a_coordinator(name: &str, which: usize) {
     run(async {
-        let crew = Crew::start(name, 5, 16).await;
+        let crew = Crew::start(name, 5, 16, LONG_LEASE).await;
         let started = Instant::now();
         crew.begin(RUNS).await;
         crew.agents.called(RUNS * STEPS / 2, LIMIT).await;
@@ -126,7 +132,7 @@ fn kill_a_coordinator(name: &str, which: usize) {
 fn a_backlog_without_workers_is_published_once() {
     run(async {
         let runs = 300;
-        let mut crew = Crew::start("backlog", 20, 2).await;
+        let mut crew = Crew::start("backlog", 20, 2, LEASE).await;
         crew.begin(runs).await;
         crew.agents.called(50, LIMIT).await;
         for worker in crew.workers.drain(..) {
@@ -144,7 +150,7 @@ fn a_backlog_without_workers_is_published_once() {
 fn frozen_workers_cost_a_second_message_for_what_they_held_and_for_nothing_else() {
     run(async {
         let (runs, concurrency) = (300, 2);
-        let mut crew = Crew::start("frozen", 20, concurrency).await;
+        let mut crew = Crew::start("frozen", 20, concurrency, LEASE).await;
         crew.begin(usize::try_from(runs).unwrap()).await;
         crew.agents.called(50, LIMIT).await;
         crew.workers.iter().for_each(|worker| worker.signal(Signal::STOP));

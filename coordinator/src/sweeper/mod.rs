@@ -48,6 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     // Since when heartbeats get through, as far as anybody can tell.
     let mut hears_since = None;
     let mut failing = false;
+    let mut looked = Instant::now();
     loop {
         let wait = Duration::from_millis(fastrand::u64(INTERVAL_MS * 4 / 5..=INTERVAL_MS * 6 / 5));
         tokio::select! {
@@ -57,6 +58,11 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         let watch = watched.elapsed() >= WATCHDOG_INTERVAL;
         let keep = kept.is_none_or(|at: Instant| at.elapsed() >= HOUSEKEEPING_INTERVAL);
         let lease = Duration::from_millis(shared.lease_ms);
+        // A machine that holds this loop up holds workers and their heartbeats up as well.
+        if looked.elapsed() > lease / 3 + wait {
+            shared.hearing.has_failed();
+        }
+        looked = Instant::now();
         let hears = hears_since.is_some_and(|at: Instant| at.elapsed() >= lease)
             && !shared.hearing.failed_within(lease);
         let leases = if hears { Leases::Judged } else { Leases::Spared };
