@@ -9,6 +9,7 @@ mod dev;
 mod embedded;
 mod error;
 mod example;
+mod graph;
 mod logging;
 mod names;
 mod output;

@@ -1,10 +1,12 @@
 //! `sluice template`: what can be run, and whether a file could be.
 
+mod graph;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use sluice_engine::template::{self, Loaded, Severity};
+use sluice_engine::template::{self, Finding, Loaded, Severity};
 
 use crate::args::Global;
 use crate::error::CliError;
@@ -27,6 +29,8 @@ enum TemplateCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Draw a template; needs no server
+    Graph(graph::GraphArgs),
     /// Print the JSON Schema of templates, for editors
     Schema,
 }
@@ -35,6 +39,7 @@ pub(crate) async fn run(global: &Global, args: TemplateArgs) -> Result<(), CliEr
     match args.command {
         TemplateCommand::List => list(global).await,
         TemplateCommand::Validate { files } => validate(global, &files),
+        TemplateCommand::Graph(args) => graph::run(global, &args),
         TemplateCommand::Schema => {
             output::json(&template::schema());
             Ok(())
@@ -85,20 +90,16 @@ fn described(path: &Path, loaded: &Loaded) -> Value {
 }
 
 fn show(path: &Path, loaded: &Loaded) {
-    for finding in &loaded.findings {
-        let level = if finding.severity == Severity::Error { "error" } else { "warning" };
-        let (at, message) = (finding.at, &finding.message);
-        let nearest = finding
-            .nearest
-            .as_ref()
-            .map(|name| format!(", did you mean '{name}'?"))
-            .unwrap_or_default();
-        output::line(format!(
-            "{}:{}:{}: {level}: {message}{nearest}",
-            finding.file, at.line, at.column
-        ));
-    }
+    loaded.findings.iter().for_each(|finding| output::line(described_finding(finding)));
     if let Some(template) = &loaded.template {
         output::line(format!("{}: valid, {} steps", path.display(), template.steps.len()));
     }
+}
+
+fn described_finding(finding: &Finding) -> String {
+    let level = if finding.severity == Severity::Error { "error" } else { "warning" };
+    let (at, message) = (finding.at, &finding.message);
+    let nearest = finding.nearest.as_ref().map(|name| format!(", did you mean '{name}'?"));
+    let nearest = nearest.unwrap_or_default();
+    format!("{}:{}:{}: {level}: {message}{nearest}", finding.file, at.line, at.column)
 }
