@@ -49,6 +49,7 @@ fn step(node: &Node) -> String {
         Kind::Approval => "octagon, penwidth=3",
         Kind::Condition => "hexagon",
         Kind::Message => "note",
+        Kind::Wait => "box, style=\"rounded,dashed,filled\"",
         Kind::Terminal => "box, peripheries=2, style=\"rounded,filled\"",
     };
     let paint = colour::of_kind(node.kind);

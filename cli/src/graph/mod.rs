@@ -9,6 +9,7 @@ pub(crate) mod svg;
 
 use sluice_engine::template::{
     AgentCall, Approval, Cause, Edge, Gate, Outcome, Risk, Step, StepKind, Target, Template,
+    WaitEnd,
 };
 
 /// Longest line in a step, in characters.
@@ -43,15 +44,17 @@ pub(crate) enum Kind {
     Approval,
     Condition,
     Message,
+    Wait,
     Terminal,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Agent,
         Self::Approval,
         Self::Condition,
         Self::Message,
+        Self::Wait,
         Self::Rollback,
         Self::Terminal,
     ];
@@ -64,6 +67,7 @@ impl Kind {
             Self::Approval => "a person decides",
             Self::Condition => "condition",
             Self::Message => "message",
+            Self::Wait => "wait",
             Self::Terminal => "end",
         }
     }
@@ -190,6 +194,7 @@ impl Node {
             StepKind::Notification(step) => {
                 (Kind::Message, vec![format!("to {}", step.message.channels.join(", "))])
             }
+            StepKind::Wait(wait) => (Kind::Wait, vec![of_wait(&wait.end)]),
             StepKind::Terminal => (Kind::Terminal, vec!["the run is complete".to_owned()]),
         };
         let lock = step.resource_lock.as_ref().map(|lock| one_line(lock.source()));
@@ -221,6 +226,19 @@ fn of_approval(approval: &Approval) -> Vec<String> {
         Some(Risk::UsePrevious { step }) => format!("as {step} found"),
     };
     vec![people, format!("risk: {risk}")]
+}
+
+fn of_wait(end: &WaitEnd) -> String {
+    let milliseconds = match end {
+        WaitEnd::At(moment) => return format!("until {}", one_line(moment.source())),
+        WaitEnd::After(milliseconds) => milliseconds,
+    };
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.iter().find(|(unit, _)| *milliseconds > 0 && milliseconds % unit == 0);
+    match whole {
+        Some((unit, name)) => format!("for {} {name}", milliseconds / unit),
+        None => format!("for {milliseconds} ms"),
+    }
 }
 
 fn of_rules(rules: usize) -> String {

@@ -29,7 +29,8 @@ steps:
       on_eta: notify_rollback
       on_theta: workflow_paused
   - {id: e, type: hitl_approval, on_approved: f, on_rejected: b, on_auto_approved: g}
-  - {id: f, type: notification, channels: [log], on_complete: c}
+  - {id: f, type: notification, channels: [log], on_complete: w}
+  - {id: w, type: wait, for: 90m, on_success: c}
   - {id: g, type: conditional, condition: context.z == 1, on_true: done, on_false: b}
   - {id: done, type: terminal}
 error_recovery: {max_workflow_retries: 3}

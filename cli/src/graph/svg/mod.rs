@@ -1,6 +1,7 @@
 //! SVG that stands alone: no script, no style sheet, no font of its own.
 
 mod layout;
+mod legend;
 mod rows;
 mod shape;
 mod text;
@@ -12,6 +13,7 @@ use sluice_engine::template::Outcome;
 use super::colour::{self, ANSWER, FAILURE, INK, QUIET};
 use super::{Graph, Kind, Node, Place, outcome_words, shortened};
 use layout::{Anchor, Area, Band, ID_SIZE, LABEL_SIZE, LINE, Layout, Line, MARGIN};
+use legend::Legend;
 use text::{escaped, width};
 
 /// Writing to a string cannot fail.
@@ -20,7 +22,6 @@ macro_rules! put {
 }
 const FONT: &str = "system-ui, 'Segoe UI', 'DejaVu Sans', Verdana, sans-serif";
 const HEAD: f64 = 96.0;
-const LEGEND: f64 = 74.0;
 const MIN_WIDTH: f64 = 640.0;
 const LONGEST_DESCRIPTION: usize = 110;
 
@@ -29,13 +30,11 @@ pub(crate) fn svg(graph: &Graph) -> String {
     let layout = layout::layout(graph, HEAD + 34.0);
     let description: String = graph.description.chars().take(LONGEST_DESCRIPTION).collect();
     let head = width(&graph.title, 20.0).max(width(&description, 12.0)) + 2.0 * MARGIN;
-    let page = Area {
-        width: (layout.right + MARGIN).max(head).max(MIN_WIDTH),
-        height: layout.foot + LEGEND + MARGIN,
-        ..Area::default()
-    };
+    let width = (layout.right + MARGIN).max(head).max(MIN_WIDTH);
+    let legend = Legend::of(graph, width);
+    let height = layout.foot + legend.height() + 2.0 * MARGIN;
     let mut out = String::new();
-    opening(&mut out, graph, &page);
+    opening(&mut out, graph, (width, height));
     heading(&mut out, graph, &description);
     layout.bands.iter().for_each(|band| lock(&mut out, band));
     start(&mut out, &layout);
@@ -51,13 +50,12 @@ pub(crate) fn svg(graph: &Graph) -> String {
     // Above the lines, so that none runs through a word.
     layout.lines.iter().for_each(|line| label(&mut out, line));
     layout.bands.iter().for_each(|band| lock_name(&mut out, band));
-    legend(&mut out, layout.foot);
+    legend.draw(&mut out, layout.foot + MARGIN / 2.0);
     out.push_str("</svg>\n");
     out
 }
 
-fn opening(out: &mut String, graph: &Graph, page: &Area) {
-    let Area { width, height, .. } = page;
+fn opening(out: &mut String, graph: &Graph, (width, height): (f64, f64)) {
     put!(
         out,
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-labelledby="title description" font-family="{FONT}">"#
@@ -187,37 +185,6 @@ fn end(out: &mut String, name: &str, outcome: Outcome, area: &Area) {
     );
     words(out, name, (area.middle(), area.y + area.height / 2.0 + 4.0), &style);
     out.push_str("</g>\n");
-}
-
-fn legend(out: &mut String, foot: f64) {
-    let (mut x, y) = (MARGIN, foot + 34.0);
-    let quiet = format!(r#"font-size="{LABEL_SIZE}" fill="{QUIET}""#);
-    for kind in Kind::ALL {
-        let paint = colour::of_kind(kind);
-        let area = Area { x, y: y - 11.0, width: 24.0, height: 14.0 };
-        put!(out, "{}", shape::outline(kind, &area, paint, 1.5));
-        words(out, kind.words(), (x + 30.0, y), &quiet);
-        x += 30.0 + width(kind.words(), LABEL_SIZE) + 14.0;
-    }
-    let (mut x, y) = (MARGIN, y + 26.0);
-    let outcomes = [Outcome::Completed, Outcome::Paused, Outcome::RolledBack, Outcome::Failed];
-    for outcome in outcomes {
-        let area = Area { x, y: y - 11.0, width: 24.0, height: 14.0 };
-        put!(out, "{}", shape::pill(&area, colour::of_outcome(outcome)));
-        words(out, outcome_words(outcome), (x + 30.0, y), &quiet);
-        x += 30.0 + width(outcome_words(outcome), LABEL_SIZE) + 14.0;
-    }
-    for (what, colour, dash) in
-        [("answer", ANSWER, ""), ("failure", FAILURE, r#" stroke-dasharray="5 4""#)]
-    {
-        let middle = y - 4.0;
-        put!(
-            out,
-            r#"<path d="M{x:.1} {middle:.1}h26" stroke="{colour}" stroke-width="1.6"{dash} marker-end="url(#{what})"/>"#
-        );
-        words(out, what, (x + 33.0, y), &quiet);
-        x += 33.0 + width(what, LABEL_SIZE) + 14.0;
-    }
 }
 
 #[cfg(test)]

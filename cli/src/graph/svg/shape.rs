@@ -17,11 +17,10 @@ pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> Str
     let Area { x, y, height, .. } = *area;
     let (right, bottom) = (area.right(), area.bottom());
     let middle = y + height / 2.0;
+    let corner = (height / 8.0).min(8.0);
     match kind {
-        Kind::Agent => rectangle(area, (height / 8.0).min(8.0), style),
-        Kind::Rollback => {
-            rectangle(area, (height / 8.0).min(8.0), style) + &turning_back(area, paint.line)
-        }
+        Kind::Agent => rectangle(area, corner, style),
+        Kind::Rollback => rectangle(area, corner, style) + &turning_back(area, paint.line),
         Kind::Approval => {
             let cut = (height / 3.0).min(18.0);
             let points = [
@@ -56,6 +55,7 @@ pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> Str
             let corner = [(right - fold, y), (right - fold, y + fold), (right, y + fold)];
             polygon(&points, style) + &polygon(&corner, style)
         }
+        Kind::Wait => rectangle(area, corner, style) + &clock(area, paint.line),
         Kind::Terminal => rectangle(area, (height / 2.0).min(ROUND), style),
     }
 }
@@ -86,6 +86,19 @@ fn turning_back(area: &Area, line: &str) -> String {
         y - half,
         x + half,
         y - size,
+        style("none", line, 1.5)
+    )
+}
+
+/// A clock, at the left.
+fn clock(area: &Area, line: &str) -> String {
+    let radius = (area.height / 4.0).min(7.0);
+    let (x, y) = (area.x + radius + 8.0_f64.min(area.height / 4.0), area.y + area.height / 2.0);
+    format!(
+        r#"<path d="M{:.1} {y:.1}a{radius:.1} {radius:.1} 0 1 1 0 0.01zM{x:.1} {:.1}V{y:.1}h{:.1}" stroke-linecap="round" {}/>"#,
+        x - radius,
+        y - radius * 0.6,
+        radius * 0.5,
         style("none", line, 1.5)
     )
 }
