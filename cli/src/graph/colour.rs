@@ -42,6 +42,7 @@ pub(super) fn of_outcome(outcome: Outcome) -> &'static str {
         Outcome::Failed => "#b3261e",
         Outcome::RolledBack => "#b7561b",
         Outcome::Paused => "#8d6708",
+        Outcome::Cancelled => "#52606d",
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Graph {
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) kind: Kind,
-    /// Who does it, and who chooses the way; at most two lines.
+    /// Who does it, and who chooses the way; at most three lines.
     pub(crate) lines: Vec<String>,
     /// Its lock, as it is written.
     pub(crate) lock: Option<String>,
@@ -123,6 +123,11 @@ impl Graph {
         };
         for edge in template.edges() {
             graph.add(template, edge);
+        }
+        if let Some(Target::Step(id)) = &template.on_cancel
+            && let Some(n) = template.steps.get_index_of(id)
+        {
+            graph.nodes[n].lines.push("also first after a cancellation".to_owned());
         }
         graph
     }
@@ -284,6 +289,7 @@ pub(crate) fn outcome_words(outcome: Outcome) -> &'static str {
         Outcome::Failed => "failed",
         Outcome::RolledBack => "rolled back",
         Outcome::Paused => "paused",
+        Outcome::Cancelled => "cancelled",
     }
 }
 

@@ -14,8 +14,8 @@ use super::words;
 pub(super) const ROW: f64 = 26.0;
 /// From a sample to the next one, without the words between.
 const GAP: f64 = 46.0;
-const OUTCOMES: [Outcome; 4] =
-    [Outcome::Completed, Outcome::Paused, Outcome::RolledBack, Outcome::Failed];
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Completed, Outcome::Paused, Outcome::RolledBack, Outcome::Failed, Outcome::Cancelled];
 
 enum Sample {
     Step(Kind),
