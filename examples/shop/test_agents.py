@@ -305,6 +305,20 @@ class AtLeastOnce(Case):
             inside += {"begin": 1, "end": -1}.get(line["event"], 0)
             self.assertIn(inside, (0, 1))
 
+    def test_a_port_that_somebody_else_took_is_left_to_them(self):
+        it = self.review("feature/gift-wrap")
+        first = self.deploy("staging", it)
+        subprocess.run([SHOP / "agents/infrastructure", "stop"], env=self.environment, check=True,
+                       stdout=subprocess.DEVNULL)
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", int(first["url"].rpartition(":")[2])))
+            other.listen()
+            again = self.deploy("staging", it, _visit=2)
+        self.assertNotEqual(again["url"], first["url"])
+        self.assertTrue(again["healthy"])
+        self.assertEqual(self.fetch("staging", "/health")["commit"], again["commit"])
+
     def test_a_deployment_that_was_killed_is_done_again(self):
         it = self.review("feature/gift-wrap")
         expected = None

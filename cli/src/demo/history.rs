@@ -154,8 +154,7 @@ impl History {
     /// From now on the step does something else.
     fn turn(&mut self, step: &str, at: Timestamp, what: What) {
         if let Some(stage) = self.stage_mut(step) {
-            stage.close(at);
-            stage.segments.push(Segment { what, from: at, to: None });
+            stage.turn(what, at);
         }
     }
 
@@ -190,13 +189,18 @@ impl Stage {
         self.from().map_or(0, |from| to.ms_since(from))
     }
 
-    /// Ends the last stretch; one that took no time never was.
+    /// Ends the last stretch.
     fn close(&mut self, at: Timestamp) {
-        let Some(last) = self.segments.last_mut() else { return };
-        last.to = Some(at);
-        if last.from == at && self.segments.len() > 1 {
-            self.segments.pop();
+        if let Some(last) = self.segments.last_mut() {
+            last.to = Some(at);
         }
+    }
+
+    /// Goes on with another stretch; one before it that took no time never was.
+    fn turn(&mut self, what: What, at: Timestamp) {
+        self.close(at);
+        self.segments.pop_if(|last| last.from == at);
+        self.segments.push(Segment { what, from: at, to: None });
     }
 }
 

@@ -82,3 +82,6 @@ fn load(global: &Global) -> Result<Config, CliError> {
     config.forget(key::AGENTS_FILE);
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

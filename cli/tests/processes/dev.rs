@@ -23,7 +23,18 @@ impl Dev {
 
     /// Ready when this returns.
     pub(crate) async fn start(folder: &Path, data: &str) -> Self {
-        let mut process = Self::begin(folder, data);
+        Self::ready(Self::begin(folder, data)).await
+    }
+
+    /// The same with nothing but a data folder: the binary's own templates and agents.
+    pub(crate) async fn start_plain(folder: &Path, data: &str) -> Self {
+        let args = ["dev", "--data", data];
+        let free = ["--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
+        let log = format!("{data}.log");
+        Self::ready(Process::sluice(folder, &log, &[&args[..], &free[..]].concat(), &[])).await
+    }
+
+    async fn ready(mut process: Process) -> Self {
         let said = process.says("  API ").await;
         process.says("Ctrl-C stops").await;
         Self { process, api: Api::at(said.split_whitespace().nth(1).unwrap()) }

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "full")]
 mod compose;
+mod demo;
 mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
@@ -20,6 +21,7 @@ mod own_work;
 mod shared_work;
 #[cfg(feature = "full")]
 mod shell;
+mod shop;
 mod sigkill;
 mod starting;
 mod stopping;

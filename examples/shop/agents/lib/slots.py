@@ -26,6 +26,8 @@ ENVIRONMENTS = {"staging": 9201, "production": 9202}
 REQUESTS = 20
 KEPT_RELEASES = 6
 START_SECONDS = 10
+START_TRIES = 3
+FOREIGN_SECONDS = 1
 STOP_SECONDS = 5
 MAX_LOG_BYTES = 1024 * 1024
 
@@ -103,6 +105,20 @@ class Slot:
         """Stops what runs and starts the current release; returns milliseconds without service."""
         began = time.monotonic()
         self.stop()
+        for _ in range(START_TRIES):
+            if is_taken(self.port):
+                self.move()
+            if self.start(began) or not is_taken(self.port):
+                break  # the check that follows says what is wrong
+        return round((time.monotonic() - began) * 1000)
+
+    def move(self):
+        """Takes another port: somebody else has come to the usual one."""
+        self.port = port_of(self.name, instead_of=self.port)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self, began):
+        """Starts the current release; False if it ended at once."""
         said = self.folder / "service.log"
         if said.exists() and said.stat().st_size > MAX_LOG_BYTES:
             said.replace(said.with_suffix(".log.1"))
@@ -115,11 +131,15 @@ class Slot:
             )
         commit = self.state()["current"]["commit"]
         settings = repository.settings(self.release_folder(commit))
-        while probe.get(self.url + settings["health"])[0] == 0:
-            if service.poll() is not None or time.monotonic() - began > START_SECONDS:
-                break  # the check that follows says what is wrong
+        status, report = 0, {}
+        while status == 0 and service.poll() is None and time.monotonic() - began < START_SECONDS:
             time.sleep(0.02)
-        return round((time.monotonic() - began) * 1000)
+            status, report = probe.get(self.url + settings["health"])
+        if report.get("commit") != commit:
+            # Perhaps somebody else answers, who took the port a moment ago; then ours is about to end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                service.wait(FOREIGN_SECONDS)
+        return service.poll() is None
 
     def become(self):
         """Turns this process into the service: takes the lock, notes the number, runs the program."""
@@ -180,12 +200,13 @@ def bare_environment():
     return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
 
 
-def port_of(name):
-    """The slot's port, the same for good: the usual one, or another where that is taken."""
+def port_of(name, instead_of=None):
+    """The slot's port: the usual one, or another where that is taken. It stays the same until somebody
+    else has it when a service is to be started."""
     path = files.home() / "ports.json"
     with files.locked(path.with_suffix(".lock")):
         ports = files.read_json(path, {})
-        if name not in ports:
+        if ports.get(name) in (None, instead_of):
             ports[name] = free_port(ENVIRONMENTS[name])
             files.write_json(path, ports)
             log(f"{name} is http://127.0.0.1:{ports[name]}")
@@ -194,15 +215,26 @@ def port_of(name):
 
 def free_port(wanted):
     """The wanted port if nobody listens there, else any."""
-    for port in (wanted, 0):
-        with socket.socket() as probe_socket:
-            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe_socket.bind(("127.0.0.1", port))
-                return probe_socket.getsockname()[1]
-            except OSError:
-                continue
-    raise Failure("port", "there is no free port")
+    port = bound(wanted) or bound(0)
+    if port is None:
+        raise Failure("port", "there is no free port")
+    return port
+
+
+def is_taken(port):
+    """Whether somebody listens there."""
+    return bound(port) is None
+
+
+def bound(port):
+    """The number of a port that could be bound; 0 stands for any."""
+    with socket.socket() as probe_socket:
+        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe_socket.bind(("127.0.0.1", port))
+            return probe_socket.getsockname()[1]
+        except OSError:
+            return None
 
 
 def all_slots():
