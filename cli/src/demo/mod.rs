@@ -36,7 +36,7 @@ pub(crate) struct DemoArgs {
 }
 
 pub(crate) async fn run(global: &Global, args: DemoArgs) -> Result<(), CliError> {
-    if std::env::var_os(HOME_VARIABLE).is_some() {
+    if std::env::var_os(HOME_VARIABLE).is_some_and(|path| !path.is_empty()) {
         return Err(CliError::Usage(format!(
             "{HOME_VARIABLE} is set, and the demo has a shop of its own; unset it: `env -u {HOME_VARIABLE} sluice demo`"
         )));

@@ -27,11 +27,11 @@ impl Dev {
     }
 
     /// The same with nothing but a data folder: the binary's own templates and agents.
-    pub(crate) async fn start_plain(folder: &Path, data: &str) -> Self {
+    pub(crate) async fn start_plain(folder: &Path, data: &str, env: &[(&str, String)]) -> Self {
         let args = ["dev", "--data", data];
         let free = ["--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
         let log = format!("{data}.log");
-        Self::ready(Process::sluice(folder, &log, &[&args[..], &free[..]].concat(), &[])).await
+        Self::ready(Process::sluice(folder, &log, &[&args[..], &free[..]].concat(), env)).await
     }
 
     async fn ready(mut process: Process) -> Self {
