@@ -20,14 +20,16 @@ pub(super) fn unused<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeSet<Strin
     let words: BTreeSet<String> = used.iter().filter_map(word).collect();
     let is_used =
         |name: &String| used.contains(name) || word(name).is_some_and(|word| words.contains(&word));
-    all(&schema).into_iter().filter(|name| !is_used(name)).collect()
+    all().into_iter().filter(|name| !is_used(name)).collect()
 }
 
-fn all(schema: &Value) -> BTreeSet<String> {
+/// All of them.
+pub(super) fn all() -> BTreeSet<String> {
+    let schema = schema();
     let definitions = schema["$defs"].as_object().unwrap();
     let tables = definitions.iter().map(|(name, table)| (name.as_str(), table));
     let mut names = BTreeSet::new();
-    for (table, definition) in tables.chain([("template", schema)]) {
+    for (table, definition) in tables.chain([("template", &schema)]) {
         for (key, property) in definition["properties"].as_object().unwrap() {
             names.insert(format!("{table}.{key}"));
             let words = words(property).filter_map(Value::as_str);

@@ -10,6 +10,7 @@ mod locks;
 mod own;
 mod prove;
 mod record;
+mod reference;
 mod scenario;
 mod suite;
 
