@@ -13,6 +13,7 @@ mod graph;
 mod logging;
 mod names;
 mod output;
+mod progress;
 mod roles;
 mod signals;
 mod tokens;

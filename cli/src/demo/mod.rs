@@ -1,9 +1,7 @@
 //! `sluice demo`: one pull request of the example's shop, from its review to the approval gate, and on
 //! to production.
 
-mod history;
 mod pull_request;
-mod screen;
 mod services;
 mod story;
 mod timeline;

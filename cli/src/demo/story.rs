@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluice_engine::template::{self, StepKind};
-use sluice_proto::api::EventsResponse;
 use sluice_proto::event::Status;
-use sluice_proto::timestamp::Timestamp;
 use tokio::time::sleep;
 
-use super::history::{Decision, History};
 use super::pull_request::{PullRequest, TEMPLATE};
-use super::screen::{Screen, duration};
 use super::{services, timeline};
 use crate::client::Client;
 use crate::dev::Up;
@@ -22,9 +18,9 @@ use crate::embedded::TEMPLATES;
 use crate::error::CliError;
 use crate::example::{Example, quoted};
 use crate::output;
+use crate::progress::{self, Decision, History, Screen, duration};
 
 const POLL: Duration = Duration::from_millis(100);
-const PAGE: &str = "1000";
 /// How long a run that an earlier demo left unfinished may take; each of its agents has a shorter limit.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(600);
 /// Who decides when nobody is asked.
@@ -233,8 +229,8 @@ impl<'a> Run<'a> {
     /// Shows what happens until the run has ended, or until there is something else to do.
     async fn follow(&mut self, enough: impl Fn(&History) -> bool) -> Result<(), CliError> {
         loop {
-            self.catch_up().await?;
-            self.screen.show(&self.history, now());
+            progress::catch_up(self.client, &self.id, &mut self.history, &mut self.seen).await?;
+            self.screen.show(&self.history, progress::now());
             if self.history.ended.is_some() || enough(&self.history) {
                 self.screen.finish();
                 return Ok(());
@@ -242,18 +238,6 @@ impl<'a> Run<'a> {
             // Somebody who thinks it over is not asked ten times a second.
             sleep(if self.history.decision.is_some() { POLL * 5 } else { POLL }).await;
         }
-    }
-
-    async fn catch_up(&mut self) -> Result<(), CliError> {
-        let path = ["workflow", &self.id, "events"];
-        let offset = self.seen.to_string();
-        let query = [("offset", offset.as_str()), ("limit", PAGE)];
-        let page: EventsResponse = self.client.get(&path, &query).await?;
-        for record in &page.events {
-            self.history.apply(&record.event);
-        }
-        self.seen += page.events.len();
-        Ok(())
     }
 
     async fn approve(&self, decision: &Decision) -> Result<(), CliError> {
@@ -329,9 +313,4 @@ async fn settle(client: &Client, id: &str) -> Result<(), CliError> {
             }
         }
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

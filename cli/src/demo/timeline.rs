@@ -2,8 +2,7 @@
 
 use sluice_proto::timestamp::Timestamp;
 
-use super::history::{History, Segment, Stage, What};
-use super::screen::duration;
+use crate::progress::{History, Segment, Stage, What, duration};
 
 const WIDTH: usize = 44;
 

@@ -14,7 +14,7 @@ const SPINNER: [char; 4] = ['◐', '◓', '◑', '◒'];
 const MS_PER_TURN: u64 = 200;
 
 /// Shows one run.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// Every step of the template, in its order.
     steps: Vec<String>,
     is_terminal: bool,
@@ -26,7 +26,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(steps: Vec<String>) -> Self {
+    pub(crate) fn new(steps: Vec<String>) -> Self {
         let (columns, rows) = size();
         // A block that does not fit cannot be drawn over.
         let is_terminal = io::stdout().is_terminal() && rows > steps.len() + 3 && columns > 40;
@@ -34,7 +34,7 @@ impl Screen {
         Self { steps, is_terminal, colours, drawn: 0, said: Vec::new() }
     }
 
-    pub(super) fn show(&mut self, history: &History, now: Timestamp) {
+    pub(crate) fn show(&mut self, history: &History, now: Timestamp) {
         if self.is_terminal {
             self.draw(history, now);
         } else {
@@ -43,7 +43,7 @@ impl Screen {
     }
 
     /// What is printed from now on comes below.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.drawn = 0;
     }
 
@@ -158,7 +158,7 @@ fn standing(history: &History, now: Timestamp) -> String {
 }
 
 /// Milliseconds as people say them.
-pub(super) fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     match ms / 1_000 {
         0..60 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         seconds @ 60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),

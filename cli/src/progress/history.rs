@@ -7,41 +7,41 @@ use sluice_proto::timestamp::Timestamp;
 
 /// What became of a run so far.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     /// Visits of steps, in order.
-    pub(super) stages: Vec<Stage>,
-    pub(super) started: Option<Timestamp>,
-    pub(super) ended: Option<(Timestamp, Status)>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) ended: Option<(Timestamp, Status)>,
     /// Locks that the run holds.
-    pub(super) held: Vec<String>,
+    pub(crate) held: Vec<String>,
     /// What it waits for a person for.
-    pub(super) decision: Option<Decision>,
+    pub(crate) decision: Option<Decision>,
     /// Who works, by step.
     workers: BTreeMap<String, String>,
 }
 
 /// One visit of a step.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stage {
-    pub(super) step: String,
-    pub(super) who: String,
-    pub(super) segments: Vec<Segment>,
+pub(crate) struct Stage {
+    pub(crate) step: String,
+    pub(crate) who: String,
+    pub(crate) segments: Vec<Segment>,
     /// None while it goes on.
-    pub(super) ended_well: Option<bool>,
+    pub(crate) ended_well: Option<bool>,
     /// What it came to, in words.
-    pub(super) remark: String,
+    pub(crate) remark: String,
 }
 
 /// A stretch of time within a visit.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Segment {
-    pub(super) what: What,
-    pub(super) from: Timestamp,
-    pub(super) to: Option<Timestamp>,
+pub(crate) struct Segment {
+    pub(crate) what: What,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     Work,
     /// Waits for a lock of this name.
     Lock(String),
@@ -51,21 +51,21 @@ pub(super) enum What {
 
 /// What a person is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub(super) role: String,
-    pub(super) risk: String,
-    pub(super) reasoning: String,
+pub(crate) struct Decision {
+    pub(crate) role: String,
+    pub(crate) risk: String,
+    pub(crate) reasoning: String,
     /// What the approver is shown.
-    pub(super) details: Vec<(String, String)>,
+    pub(crate) details: Vec<(String, String)>,
 }
 
 impl History {
-    pub(super) fn of(workers: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of(workers: BTreeMap<String, String>) -> Self {
         Self { workers, ..Self::default() }
     }
 
     /// Takes the next event.
-    pub(super) fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         let at = event.timestamp;
         let step = event.step_id.as_deref().unwrap_or_default();
         match &event.body {
@@ -130,7 +130,7 @@ impl History {
     }
 
     /// The latest visit of a step.
-    pub(super) fn stage(&self, step: &str) -> Option<&Stage> {
+    pub(crate) fn stage(&self, step: &str) -> Option<&Stage> {
         self.stages.iter().rev().find(|stage| stage.step == step)
     }
 
@@ -174,17 +174,17 @@ impl History {
 }
 
 impl Stage {
-    pub(super) fn from(&self) -> Option<Timestamp> {
+    pub(crate) fn from(&self) -> Option<Timestamp> {
         self.segments.first().map(|segment| segment.from)
     }
 
     /// What it does at the moment.
-    pub(super) fn now(&self) -> Option<&What> {
+    pub(crate) fn now(&self) -> Option<&What> {
         self.segments.last().filter(|segment| segment.to.is_none()).map(|segment| &segment.what)
     }
 
     /// How long it took, or takes until now.
-    pub(super) fn elapsed_ms(&self, now: Timestamp) -> u64 {
+    pub(crate) fn elapsed_ms(&self, now: Timestamp) -> u64 {
         let to = self.segments.last().and_then(|segment| segment.to).unwrap_or(now);
         self.from().map_or(0, |from| to.ms_since(from))
     }
