@@ -7,7 +7,7 @@ use sluice_proto::event::{Status, StepStatus};
 use sluice_proto::timestamp::Timestamp;
 
 use crate::state::{Approval, Phase, Position, State};
-use crate::template::Template;
+use crate::template::{StepKind, Template};
 
 /// The step under way, the first in file order if there are several; the last executed one once the
 /// run has ended. Never the name of a virtual target.
@@ -82,7 +82,16 @@ pub fn state_response(template: &Template, state: &State) -> StateResponse {
         approvals: state.approvals.iter().map(approval_row).collect(),
         event_count: state.sequence,
         template_sha256: state.template_sha256.clone(),
+        step_agents: step_agents(template),
     }
+}
+
+fn step_agents(template: &Template) -> IndexMap<String, String> {
+    let agents = template.steps.iter().filter_map(|(id, step)| match &step.kind {
+        StepKind::AgentCall(call) => Some((id.clone(), call.agent.to_string())),
+        _ => None,
+    });
+    agents.collect()
 }
 
 fn waiting_until(state: &State) -> Option<Timestamp> {

@@ -180,6 +180,9 @@ pub struct StateResponse {
     pub event_count: u64,
     /// The template text the run is pinned to.
     pub template_sha256: String,
+    /// Who works, by step: every step that calls an agent.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub step_agents: IndexMap<String, String>,
 }
 
 /// What a paused run waits for.

@@ -49,6 +49,10 @@ fn show(runs: &[Value]) {
         let started = text("started_at").chars().take(19).collect::<String>();
         [text("workflow_id"), text("status"), text("current_step"), text("template_name"), started]
     };
+    if runs.is_empty() {
+        output::note("There are no such runs; `sluice template list` shows what can be started.");
+        return;
+    }
     let rows: Vec<_> = runs.iter().map(row).collect();
     output::table(["WORKFLOW", "STATUS", "STEP", "TEMPLATE", "STARTED (UTC)"], &rows);
 }

@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 pub(crate) mod list;
 pub(crate) mod locks;
 pub(crate) mod man;
+mod next;
 pub(crate) mod orchestrator;
 pub(crate) mod prompts;
 pub(crate) mod resume;

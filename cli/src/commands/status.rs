@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::next;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::output::{self, Format};
@@ -47,4 +48,7 @@ fn show(status: &Value) {
         .collect();
     output::line("");
     output::table(["STEP", "STATUS"], &rows);
+    if let Some(next) = next::step(status) {
+        output::line(format!("\n{next}"));
+    }
 }

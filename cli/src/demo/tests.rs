@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use sluice_proto::event::{Event, Status};
 use sluice_proto::timestamp::Timestamp;
 
-use super::history::{History, What};
-use super::{screen, timeline};
+use super::timeline;
+use crate::progress::{History, What, duration};
 
 /// Events as `(milliseconds, action, step, data)`.
 type Told<'a> = &'a [(i64, &'a str, &'a str, Value)];
@@ -140,6 +140,6 @@ fn times_are_said_as_people_do() {
     for (ms, said) in
         [(0, "0.0 s"), (59_990, "59.9 s"), (61_000, "1 min 1 s"), (7_380_000, "2 h 3 min")]
     {
-        assert_eq!(screen::duration(ms), said);
+        assert_eq!(duration(ms), said);
     }
 }

@@ -210,7 +210,7 @@ fn remark(done: &CompleteStep) -> String {
     let (Some(by), Some(next)) = (&done.decided_by, &done.next.next_step) else { return summary };
     let reasoning = done.answer.as_ref().and_then(|answer| answer.get("reasoning")).map(plain);
     let reason = reasoning.map_or_else(|| by.clone(), |reason| format!("{by}: {reason}"));
-    format!("{summary} → {next} ({reason})")
+    format!("{summary} → {next} ({reason})").trim_start().to_owned()
 }
 
 /// A value on one line.

@@ -72,6 +72,16 @@ fn a_workflow_of_ones_own_runs_to_each_of_its_ends() {
             (&broken["outputs"]["take_back"]["live"], &broken["locks"]),
             (&json!("Welcome to our site"), &json!([]))
         );
+        let watched = watch(&folder, &api.url, "broken").await;
+        assert_eq!(
+            watched,
+            "  ✓ check by editor, T: → approve (rules: finished, and long enough)
+  ✓ approve, T: approved by alice
+  ✗ publish by publisher, T: → take_back (condition)
+  ✓ take_back by publisher, T
+Workflow broken: rolled_back
+"
+        );
         begin("todo", "one TODO is left").await;
         let todo = api.wait_for("todo", "failed", LIMIT).await;
         assert_eq!(todo["outputs"]["check"]["decision"], "block");
@@ -81,6 +91,22 @@ fn a_workflow_of_ones_own_runs_to_each_of_its_ends() {
         assert_eq!(dev.process.stopped_by(rustix::process::Signal::TERM).await, Some(0));
     });
     assert!(protocol_lines(AGENT) <= 10, "the example promises ten lines");
+}
+
+/// What `sluice watch` prints about a run that has ended, without its durations.
+async fn watch(folder: &Folder, url: &str, id: &str) -> String {
+    let said = in_shell(folder, url, &format!("sluice watch {id}")).await;
+    assert_eq!(said.status.code(), Some(1), "the end was no success: {said:?}");
+    let out = String::from_utf8(said.stdout).unwrap();
+    let lines = out.lines().map(|line| match line.split_once(", ") {
+        Some((step, rest)) => {
+            let (took, remark) = rest.split_once(" s").unwrap();
+            assert!(took.parse::<f64>().is_ok(), "{line}");
+            format!("{step}, T{remark}\n")
+        }
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 #[test]

@@ -149,6 +149,37 @@ fn a_decision_carries_who_and_why() {
 }
 
 #[test]
+fn runs_are_cancelled_and_retried() {
+    run(async {
+        let (site, shell, _processes) = site("control").await;
+        site.api.begin("ask", "ask-1").await;
+        site.api.wait_for("ask-1", "paused", std::time::Duration::from_secs(30)).await;
+        let env = [("WHY", "\"done\" & over\n100% $HOME; touch pwned")];
+        let line = r#"task workflow:cancel WORKFLOW_ID=ask-1 REASON="$WHY" CANCELLED_BY="ops@example.com""#;
+        let cancelled = shell.run_with(line, &env).await.json();
+        assert_eq!(
+            (&cancelled["status"], &cancelled["reason"], &cancelled["cancelled_by"]),
+            (&json!("cancelled"), &json!(env[0].1), &json!("ops@example.com"))
+        );
+        let again = shell.run("task workflow:cancel WORKFLOW_ID=ask-1").await;
+        assert!(again.code != 0 && again.err.contains("ended as cancelled"), "{again:?}");
+
+        site.api.begin("ask", "ask-2").await;
+        site.api.wait_for("ask-2", "paused", std::time::Duration::from_secs(30)).await;
+        shell.run("task workflow:resume WORKFLOW_ID=ask-2 DECISION=rejected").await;
+        let line = "task workflow:retry WORKFLOW_ID=ask-2 STEP_ID=gate MAX_RETRIES=3";
+        let retried = shell.run(line).await.json();
+        assert_eq!(
+            (&retried["retry_attempt"], &retried["status"]),
+            (&json!(1), &json!("retrying"))
+        );
+        let refused = shell.run("task workflow:retry WORKFLOW_ID=ask-1 STEP_ID=gate").await;
+        assert!(refused.code != 0 && refused.out.is_empty(), "{refused:?}");
+        assert!(!shell.has("pwned"));
+    });
+}
+
+#[test]
 fn refusals_are_told_and_fail() {
     run(async {
         let (site, shell, _processes) = site("refusals").await;

@@ -309,6 +309,7 @@ fn state_response() -> StateResponse {
         approvals: vec![approval],
         event_count: 6,
         template_sha256: "ab".repeat(32),
+        step_agents: IndexMap::from([("code_review".to_owned(), "code-review".to_owned())]),
     }
 }
 
