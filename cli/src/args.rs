@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Retry(commands::retry::RetryArgs),
     /// List runs
     List(commands::list::ListArgs),
+    /// Say what a run waits for, since when, and who can move it
+    Why(commands::why::WhyArgs),
     /// List locks: who holds them, who waits; take one away
     Locks(commands::locks::LocksArgs),
     /// List workers: who is there, and what they hold

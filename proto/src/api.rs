@@ -43,6 +43,8 @@ pub mod verb {
     pub const LOCK_LIST: &str = "lock.list";
     /// Take a lock from the run that holds it.
     pub const LOCK_RELEASE: &str = "lock.release";
+    /// What a run waits for, and who can move it.
+    pub const WORKFLOW_WHY: &str = "workflow.why";
     /// Workers, and what they hold.
     pub const WORKER_LIST: &str = "worker.list";
 

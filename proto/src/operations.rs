@@ -161,3 +161,81 @@ pub struct ReleaseLockResponse {
     /// The run that has it now.
     pub handed_to: Option<String>,
 }
+
+/// Answer to `workflow.why`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WhyResponse {
+    /// The run.
+    pub workflow_id: String,
+    /// Its status.
+    pub status: Status,
+    /// What it waits for, since when, until when, and who can move it.
+    pub sentence: String,
+    /// Everything it waits for, people first, messages to people last.
+    pub waits: Vec<Wait>,
+}
+
+/// One thing that a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wait {
+    /// What it is.
+    pub kind: WaitKind,
+    /// Path of the step that waits; none once the run has ended.
+    pub step_id: Option<String>,
+    /// All of it, for people.
+    pub sentence: String,
+    /// Who can move it.
+    pub who: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Execution that is under way, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The agent that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The worker that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The lock that is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// The run that holds the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Place in the queue of the lock or of the agent, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// The approval that is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_id: Option<String>,
+    /// Who must decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver_role: Option<String>,
+}
+
+/// Kinds of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitKind {
+    /// It waits for nothing any more.
+    Ended,
+    /// A person must decide.
+    Approval,
+    /// Another run holds a lock.
+    Lock,
+    /// A moment must come.
+    Timer,
+    /// The next attempt is not due yet.
+    Retry,
+    /// No worker has taken the command.
+    Queue,
+    /// A worker has it.
+    Worker,
+    /// The command is on its way to the queue.
+    Dispatch,
+    /// Something that this version has no words for.
+    Other,
+}

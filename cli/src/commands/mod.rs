@@ -18,6 +18,7 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod template;
 pub(crate) mod watch;
+pub(crate) mod why;
 pub(crate) mod worker;
 mod workers;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Retry(args) => retry::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
         Command::Locks(args) => locks::run(global, args).await,
+        Command::Why(args) => why::run(global, args).await,
         Command::Workers => workers::run(global).await,
         Command::Template(args) => template::run(global, args).await,
         Command::Prompts(args) => prompts::run(global, &args),

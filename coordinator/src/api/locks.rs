@@ -18,7 +18,7 @@ use crate::store::{StoreError, locks, requests};
 pub(super) async fn list(shared: &Arc<Shared>) -> Answer {
     let listed = async {
         let mut connection = shared.pool.acquire().await?;
-        locks::list(&mut connection).await
+        locks::list(&mut connection, None).await
     };
     let locks = listed.await.map_err(|error: StoreError| api_error(&error))?;
     encode(&LocksResponse { count: locks.len(), locks })

@@ -11,6 +11,7 @@ mod resume;
 mod retry;
 mod status;
 mod templates;
+mod why;
 mod workers;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(crate) const VERBS: &[&str] = &[
     verb::WORKFLOW_RETRY,
     verb::WORKFLOW_STATE,
     verb::WORKFLOW_STATUS,
+    verb::WORKFLOW_WHY,
 ];
 
 /// Requests worked on at once; the next ones are told to come back.
@@ -138,6 +140,7 @@ pub(crate) async fn handle(
         verb::WORKFLOW_RETRY => retry::handle(shared, body, request_id).await,
         verb::WORKFLOW_STATE => status::state(shared, body).await,
         verb::WORKFLOW_STATUS => status::status(shared, body).await,
+        verb::WORKFLOW_WHY => why::handle(shared, body).await,
         other => Err(ApiError::new(ErrorCode::RouteNotFound, format!("no verb '{other}'"))),
     }
 }

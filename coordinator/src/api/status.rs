@@ -23,7 +23,7 @@ pub(super) async fn state(shared: &Arc<Shared>, body: &Bytes) -> Answer {
     encode(&state_response(&run.template, &run.state))
 }
 
-async fn find(shared: &Arc<Shared>, body: &Bytes) -> Result<LoadedRun, ApiError> {
+pub(super) async fn find(shared: &Arc<Shared>, body: &Bytes) -> Result<LoadedRun, ApiError> {
     let request: WorkflowRequest = decode(body)?;
     let id = workflow_id(&request.workflow_id)?;
     let loaded = async {

@@ -335,6 +335,39 @@ pub(crate) async fn held_by(
         .collect()
 }
 
+/// What a run has outstanding.
+pub(crate) async fn of_run(
+    connection: &mut PgConnection,
+    workflow_id: &str,
+) -> Result<Vec<StoredAttempt>, StoreError> {
+    sqlx::query("select * from attempts where workflow_id = $1")
+        .bind(workflow_id)
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// How many queued attempts of a lane come before this place in the stream.
+pub(crate) async fn ahead(
+    connection: &mut PgConnection,
+    agent: &str,
+    urgent: bool,
+    sequence: u64,
+) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "select count(*) from attempts
+          where agent = $1 and urgent = $2 and lease_until is null and stream_sequence < $3",
+    )
+    .bind(agent)
+    .bind(urgent)
+    .bind(bigint(sequence))
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
 /// Attempts that somebody holds, oldest first.
 pub(crate) async fn leased(
     connection: &mut PgConnection,

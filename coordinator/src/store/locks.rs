@@ -175,17 +175,22 @@ pub(crate) async fn holder(
 /// Locks shown at most, and waiters of each.
 const SHOWN: i64 = 1_000;
 
-/// Locks that somebody holds or waits for.
-pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<LockView>, StoreError> {
+/// Locks that somebody holds or waits for; only this one, if one is named.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    only: Option<&str>,
+) -> Result<Vec<LockView>, StoreError> {
     let rows = sqlx::query(
         "select l.name, l.fencing_number, l.workflow_id, l.step, l.acquired_at, r.status,
                 r.current_step, r.template_name
            from locks l left join runs r on r.workflow_id = l.workflow_id
-          where l.workflow_id is not null
-             or exists (select from lock_waiters w where w.name = l.name)
+          where ($2::text is null or l.name = $2)
+            and (l.workflow_id is not null
+                 or exists (select from lock_waiters w where w.name = l.name))
           order by l.name limit $1",
     )
     .bind(SHOWN)
+    .bind(only)
     .fetch_all(&mut *connection)
     .await?;
     let mut locks = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
@@ -194,10 +199,11 @@ pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<LockView>,
              select name, workflow_id, step, urgent, requested_at, wait_until,
                     row_number() over (partition by name order by urgent desc, waiter_id) as place,
                     count(*) over (partition by name) as waiting
-               from lock_waiters) q
+               from lock_waiters where $2::text is null or name = $2) q
           where place <= $1 order by name, place",
     )
     .bind(SHOWN)
+    .bind(only)
     .fetch_all(connection)
     .await?;
     for row in &queued {

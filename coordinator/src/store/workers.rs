@@ -42,6 +42,33 @@ pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<StoredWork
         .collect()
 }
 
+/// Workers that run an agent and were heard of since `since`, by name.
+pub(crate) async fn serving(
+    connection: &mut PgConnection,
+    agent: &str,
+    since: Moment,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select name from workers where $1 = any(agents) and heard_at >= $2 and lost_at is null
+          order by name limit 1000",
+    )
+    .bind(agent)
+    .bind(since)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// The name of a process.
+pub(crate) async fn name_of(
+    connection: &mut PgConnection,
+    worker_id: &str,
+) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar("select name from workers where worker_id = $1")
+        .bind(worker_id)
+        .fetch_optional(connection)
+        .await?)
+}
+
 /// Those nobody has heard of since `before`, unless that was noticed already.
 pub(crate) async fn silent(
     connection: &mut PgConnection,

@@ -14,6 +14,7 @@ mod retry;
 mod state;
 mod status;
 mod templates;
+mod why;
 mod workers;
 
 use axum::Router;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Route> {
         events::route(),
         state::route(),
         state::plural_route(),
+        why::route(),
         locks::list_route(),
         locks::release_route(),
         workers::route(),

@@ -105,6 +105,7 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::SYSTEM_METRICS, None, None),
     (verb::LOCK_LIST, None, Some("locks_response")),
     (verb::LOCK_RELEASE, Some("release_lock_request"), Some("release_lock_response")),
+    (verb::WORKFLOW_WHY, Some("workflow_request"), Some("why_response")),
     (verb::WORKER_LIST, None, Some("workers_response")),
 ];
 

@@ -3,7 +3,7 @@
 use sluice_proto::event::Status;
 use sluice_proto::operations::{
     HeldAttempt, LockHolder, LockView, LockWaiter, LocksResponse, ReleaseLockRequest,
-    ReleaseLockResponse, WorkerStatus, WorkerView, WorkersResponse,
+    ReleaseLockResponse, Wait, WaitKind, WhyResponse, WorkerStatus, WorkerView, WorkersResponse,
 };
 
 use super::Direction::{Read, Written};
@@ -14,6 +14,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         entry("locks_response", Written, vec![("", locks())]),
         entry("release_lock_request", Read, vec![("", release())]),
         entry("release_lock_response", Written, vec![("", released())]),
+        entry("why_response", Written, vec![("", why())]),
         entry("workers_response", Written, vec![("", workers())]),
     ]
 }
@@ -86,5 +87,32 @@ fn released() -> ReleaseLockResponse {
         workflow_id: "infra-77a1c2d3".into(),
         status: Status::Paused,
         handed_to: Some("infra-90b1c2d4".into()),
+    }
+}
+
+fn why() -> WhyResponse {
+    let sentence = "step 'plan_changes' waits for lock 'infrastructure:staging' since 2031-03-04T05:06:05Z, \
+        1st in the queue; infra-77a1c2d3 holds it (paused at approval_gate)";
+    let wait = Wait {
+        kind: WaitKind::Lock,
+        step_id: Some("plan_changes".into()),
+        sentence: sentence.into(),
+        who: "whoever moves infra-77a1c2d3; `sluice locks release` takes the lock away".into(),
+        since: Some(moment(5)),
+        until: None,
+        attempt: None,
+        agent: None,
+        worker: None,
+        lock: Some("infrastructure:staging".into()),
+        holder: Some("infra-77a1c2d3".into()),
+        position: Some(1),
+        approval_id: None,
+        approver_role: None,
+    };
+    WhyResponse {
+        workflow_id: "infra-90b1c2d4".into(),
+        status: Status::Running,
+        sentence: sentence.into(),
+        waits: vec![wait],
     }
 }

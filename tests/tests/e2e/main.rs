@@ -11,3 +11,4 @@ mod locks;
 mod protocol;
 mod record;
 mod waits;
+mod why;

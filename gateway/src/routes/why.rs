@@ -1,0 +1,34 @@
+//! `GET /workflow/{id}/why`: what a run waits for.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use sluice_proto::api::{WorkflowRequest, verb};
+use sluice_proto::error::ErrorCode;
+use sluice_proto::operations::WhyResponse;
+
+use crate::app::App;
+use crate::caller::Caller;
+use crate::failure::Failure;
+use crate::openapi::Route;
+
+pub(super) fn route() -> Route {
+    Route::get("/workflow/{id}/why", why)
+        .about(
+            "workflowWhy",
+            "What a run waits for, since when, until when, and who can move it: as fields and in one sentence.",
+        )
+        .gives::<WhyResponse>(include_str!("../../../proto/golden/why_response.json"))
+        .fails(&[ErrorCode::WorkflowNotFound])
+        .also_on_state_address()
+}
+
+async fn why(
+    State(app): State<App>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Failure> {
+    let workflow_id = super::workflow_id(&id?.0)?.to_string();
+    let request = WorkflowRequest { workflow_id };
+    app.coordinator.ask(verb::WORKFLOW_WHY, &request, &caller).await.map(super::json)
+}
