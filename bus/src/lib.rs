@@ -4,6 +4,7 @@
 //! that never comes are all errors after a time), streams and consumers come back by themselves, and
 //! no more messages are taken from a queue than the caller has room for.
 
+mod advisory;
 mod api;
 mod command;
 mod connection;
@@ -16,6 +17,7 @@ mod step;
 mod topology;
 mod url;
 
+pub use advisory::{Advisories, Advisory, GivenUp, LyingMessage};
 pub use api::{Actor, ApiCallError};
 pub use command::CommandPuller;
 pub use connection::{Bus, BusConfig, StreamSettings};

@@ -21,7 +21,7 @@ use crate::topology::{StreamKind, micros, step_consumer};
 /// Publishes sent before the first acknowledgement is awaited.
 const IN_FLIGHT: usize = 1_000;
 /// Longest wait for the acknowledgements of one such batch.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A step command to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -90,6 +90,8 @@ pub(crate) enum Command {
     List(commands::list::ListArgs),
     /// Say what a run waits for, since when, and who can move it
     Why(commands::why::WhyArgs),
+    /// List messages that could not be processed; send them again, or drop them
+    DeadLetters(commands::dead_letters::DeadLettersArgs),
     /// List locks: who holds them, who waits; take one away
     Locks(commands::locks::LocksArgs),
     /// List workers: who is there, and what they hold

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::coordinator::Shared;
-use crate::store::{StoreError, dead_letters};
+use crate::store::StoreError;
+use crate::store::dead_letters::{self, NewLetter};
 
 /// Commands worked on at once.
 const MAX_BATCH: usize = 64;
@@ -61,19 +62,26 @@ async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
         Ok(_) => delivery.ack_confirmed().await,
         // Not refused, only not possible now: it stays in the queue.
         Err(error) if error.code.http_status() >= 500 || error.code == ErrorCode::Overloaded => {
-            delivery.nak(Some(PAUSE)).await
+            delivery.nak(Some(patience(&delivery))).await
         }
         Err(error) => match bury(shared, &delivery, &error).await {
             Ok(()) => delivery.ack_confirmed().await,
             Err(cause) => {
                 tracing::warn!(error = %cause, "a refused command could not be kept; it will come again");
-                delivery.nak(Some(PAUSE)).await
+                delivery.nak(Some(patience(&delivery))).await
             }
         },
     };
     if let Err(error) = settled {
         tracing::debug!(%error, "a command could not be settled; it will come again");
     }
+}
+
+/// Longer with every delivery, so that an absence of the database does not use up the deliveries that a
+/// command has: they last for a quarter of an hour.
+fn patience(delivery: &Delivery) -> Duration {
+    let doublings = u32::try_from(delivery.delivered_count.saturating_sub(1)).unwrap_or(u32::MAX);
+    PAUSE * 2_u32.pow(doublings.min(6))
 }
 
 /// What makes the command one, however often it is delivered: its own name, else when and where the
@@ -89,7 +97,15 @@ async fn bury(shared: &Shared, delivery: &Delivery, error: &ApiError) -> Result<
     tracing::warn!(subject = delivery.subject, code = ?error.code, detail = error.detail, "a command was refused");
     shared.metrics.dead_letters.add(1);
     let mut connection = shared.pool.acquire().await?;
-    let subject = &delivery.subject;
-    dead_letters::insert(&mut connection, "command", subject, &error.detail, &delivery.payload)
-        .await
+    let key = format!("refused:{}", request_id(delivery));
+    let letter = NewLetter {
+        source: "command",
+        subject: &delivery.subject,
+        reason: &error.detail,
+        payload: &delivery.payload,
+        message_key: Some(&key),
+        workflow_id: None,
+        delivered_count: i64::try_from(delivery.delivered_count).ok(),
+    };
+    dead_letters::insert(&mut connection, &letter).await.map(drop)
 }

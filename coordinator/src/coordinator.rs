@@ -21,7 +21,7 @@ use crate::library::Library;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::store::{self, StoreError};
-use crate::{api, commands, leases, roster, sweeper};
+use crate::{api, burials, commands, leases, roster, sweeper};
 
 /// Coordinators share claims, heartbeats and results under this name.
 pub(crate) const QUEUE_GROUP: &str = "coordinator";
@@ -45,6 +45,14 @@ pub(crate) struct Shared {
     pub(crate) hearing: Hearing,
     /// Creation time of the stream of step commands, as last seen.
     pub(crate) stream_created_micros: AtomicI64,
+}
+
+impl Shared {
+    /// Creation time of the stream of step commands, as last seen: tells its messages from those of a
+    /// stream that was there before.
+    pub(crate) fn stream_created(&self) -> i64 {
+        self.stream_created_micros.load(Ordering::Acquire)
+    }
 }
 
 /// Why a coordinator did not start.
@@ -130,6 +138,8 @@ impl Coordinator {
         parts.spawn(async { told("commands", commands::run(part, stop).await) });
         let (part, stop) = run();
         parts.spawn(async { told("roster", roster::run(part, stop).await) });
+        let (part, stop) = run();
+        parts.spawn(async { told("dead letters", burials::run(part, stop).await) });
         let (part, stop) = run();
         parts.spawn(sweeper::run(part, stop));
         let service = api::serve(&shared).await?;

@@ -4,6 +4,7 @@
 //! against the run's sequence, and an attempt against its fence.
 
 mod api;
+mod burials;
 mod cloud_event;
 mod commands;
 mod config;

@@ -34,6 +34,11 @@ impl Loader {
         Self { library, cache: Mutex::new(LruCache::new(MAX_CACHED_STATES)) }
     }
 
+    /// How many states are kept in memory.
+    pub(crate) fn cached_states(&self) -> usize {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The runs that exist among `ids`.
     pub(crate) async fn load(
         &self,

@@ -39,6 +39,14 @@ pub mod verb {
     pub const SYSTEM_HEALTH: &str = "system.health";
     /// The coordinator's counters, as Prometheus text.
     pub const SYSTEM_METRICS: &str = "system.metrics";
+    /// Messages that could not be processed.
+    pub const DEAD_LETTER_LIST: &str = "dead_letter.list";
+    /// One of them, with its payload and its history.
+    pub const DEAD_LETTER_SHOW: &str = "dead_letter.show";
+    /// Send it again where it came from.
+    pub const DEAD_LETTER_REDRIVE: &str = "dead_letter.redrive";
+    /// Decide that nothing more comes of it.
+    pub const DEAD_LETTER_DROP: &str = "dead_letter.drop";
     /// Locks, who holds them and who waits.
     pub const LOCK_LIST: &str = "lock.list";
     /// Take a lock from the run that holds it.
@@ -49,8 +57,15 @@ pub mod verb {
     pub const WORKER_LIST: &str = "worker.list";
 
     /// Verbs that change something: also taken from `sluice.command.v1.>`.
-    pub const MUTATING: &[&str] =
-        &[LOCK_RELEASE, WORKFLOW_CANCEL, WORKFLOW_EXECUTE, WORKFLOW_RESUME, WORKFLOW_RETRY];
+    pub const MUTATING: &[&str] = &[
+        DEAD_LETTER_DROP,
+        DEAD_LETTER_REDRIVE,
+        LOCK_RELEASE,
+        WORKFLOW_CANCEL,
+        WORKFLOW_EXECUTE,
+        WORKFLOW_RESUME,
+        WORKFLOW_RETRY,
+    ];
 }
 
 /// Body of `workflow.execute`.

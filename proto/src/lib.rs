@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod api;
+pub mod burial;
 pub mod error;
 pub mod event;
 pub mod ids;

@@ -239,3 +239,113 @@ pub enum WaitKind {
     /// Something that this version has no words for.
     Other,
 }
+
+/// Body of `dead_letter.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeadLettersRequest {
+    /// Only these; those that wait for somebody when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<DeadLetterStatus>,
+    /// At most this many, up to 1,000; 100 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Only those older than this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// Answer to `dead_letter.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLettersResponse {
+    /// Newest first, without their payloads.
+    pub dead_letters: Vec<DeadLetterSummary>,
+    /// How many are here.
+    pub count: usize,
+    /// How many wait for somebody in all.
+    pub waiting: u64,
+}
+
+/// What has become of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterStatus {
+    /// Nobody has looked after it yet.
+    Waiting,
+    /// It was sent again.
+    Redriven,
+    /// Nothing more comes of it.
+    Dropped,
+}
+
+/// A message that could not be processed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterSummary {
+    /// Its number.
+    pub dead_letter_id: u64,
+    /// `command` (refused), `step` (unreadable or delivered too often), `attempt` (lost under a worker too
+    /// often).
+    pub source: String,
+    /// Where it came from, and where it goes when it is sent again.
+    pub subject: String,
+    /// Why it could not be processed.
+    pub reason: String,
+    /// What has become of it.
+    pub status: DeadLetterStatus,
+    /// Size of its payload.
+    pub payload_bytes: u64,
+    /// The run it is about, as far as that is known.
+    pub workflow_id: Option<String>,
+    /// How often it was delivered, as far as that is known.
+    pub delivered_count: Option<u64>,
+    /// When it was kept.
+    pub created_at: Timestamp,
+}
+
+/// Body of `dead_letter.show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterRequest {
+    /// Its number.
+    pub dead_letter_id: u64,
+}
+
+/// Body of `dead_letter.redrive` and `dead_letter.drop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterActRequest {
+    /// Its number; over REST it is in the path.
+    #[serde(default)]
+    pub dead_letter_id: u64,
+    /// Who does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A dead letter with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterView {
+    /// The fields of the list.
+    #[serde(flatten)]
+    pub summary: DeadLetterSummary,
+    /// The beginning of its payload, as text.
+    pub payload: String,
+    /// There is more of it.
+    pub payload_is_cut: bool,
+    /// What was done about it, oldest first.
+    pub acts: Vec<DeadLetterAct>,
+}
+
+/// Something that was done about a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterAct {
+    /// `redrive` or `drop`.
+    pub act: String,
+    /// Who; `unknown` when nobody said.
+    pub by: String,
+    /// Why.
+    pub comment: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}

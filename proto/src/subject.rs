@@ -146,6 +146,12 @@ impl Subjects {
         format!("{}.worker.call", self.prefix)
     }
 
+    /// Workers hand over here what nobody can process.
+    #[must_use]
+    pub fn burials(&self) -> String {
+        format!("{}.worker.bury", self.prefix)
+    }
+
     /// Asks one worker whether it is alive.
     #[must_use]
     pub fn presence_of(&self, worker_id: &WorkerName) -> String {

@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 mod config;
 pub(crate) mod coordinator;
+pub(crate) mod dead_letters;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod list;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::List(args) => list::run(global, args).await,
         Command::Locks(args) => locks::run(global, args).await,
         Command::Why(args) => why::run(global, args).await,
+        Command::DeadLetters(args) => dead_letters::run(global, args).await,
         Command::Workers => workers::run(global).await,
         Command::Template(args) => template::run(global, args).await,
         Command::Prompts(args) => prompts::run(global, &args),

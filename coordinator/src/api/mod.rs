@@ -1,6 +1,7 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
 mod cancel;
+mod dead_letters;
 mod events;
 mod execute;
 mod health;
@@ -25,6 +26,7 @@ use sluice_bus::{ApiRequest, ApiService, BusError};
 use sluice_proto::api::verb;
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::ids::WorkflowId;
+use sluice_proto::operations::DeadLetterStatus;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,10 @@ use crate::intake::{Item, ReplyTo, Work};
 
 /// Every verb, in the order of their names.
 pub(crate) const VERBS: &[&str] = &[
+    verb::DEAD_LETTER_DROP,
+    verb::DEAD_LETTER_LIST,
+    verb::DEAD_LETTER_REDRIVE,
+    verb::DEAD_LETTER_SHOW,
     verb::LOCK_LIST,
     verb::LOCK_RELEASE,
     verb::SYSTEM_HEALTH,
@@ -125,6 +131,12 @@ pub(crate) async fn handle(
     request_id: Option<String>,
 ) -> Answer {
     match verb {
+        verb::DEAD_LETTER_DROP => dead_letters::act(shared, body, DeadLetterStatus::Dropped).await,
+        verb::DEAD_LETTER_LIST => dead_letters::list(shared, body).await,
+        verb::DEAD_LETTER_REDRIVE => {
+            dead_letters::act(shared, body, DeadLetterStatus::Redriven).await
+        }
+        verb::DEAD_LETTER_SHOW => dead_letters::show(shared, body).await,
         verb::LOCK_LIST => locks::list(shared).await,
         verb::LOCK_RELEASE => locks::release(shared, body, request_id).await,
         verb::SYSTEM_HEALTH => health::handle(shared).await,

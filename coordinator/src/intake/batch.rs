@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::Input;
-use sluice_engine::attempt::AttemptRow;
-use sluice_proto::api::ResumeResponse;
+use sluice_engine::attempt::{AttemptRow, Loss};
+use sluice_proto::api::{ResumeResponse, verb};
 use sluice_proto::error::ApiError;
 use sluice_proto::message::Refusal;
 use sluice_proto::operations::ReleaseLockResponse;
@@ -18,6 +18,7 @@ use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
 use crate::coordinator::{Shared, now};
 use crate::store::attempts::{self, AttemptKey, Dropped, StoredAttempt, Unchanged};
+use crate::store::dead_letters::{self, NewLetter};
 use crate::store::runs::RunRow;
 use crate::store::{StoreError, approvals, events, requests, runs, templates, timers};
 
@@ -60,6 +61,7 @@ pub(super) async fn commit(
     answer_callers(&working, items, &mut verdicts);
     let dropped = write(&mut transaction, &working, moment).await?;
     keep_answers(&mut transaction, items, &verdicts).await?;
+    bury_undeliverable(shared, &mut transaction, items, &verdicts).await?;
     transaction.commit().await?;
     drop(connection);
     shared.metrics.batches.add(1);
@@ -322,6 +324,41 @@ async fn insert_new_runs(
     // An id that was taken in the meantime is found by the repetition of the batch.
     if runs::insert(transaction, rows).await?.len() != rows.len() {
         return Err(StoreError::Conflict);
+    }
+    Ok(())
+}
+
+/// An attempt that workers lost too often is kept as what would try it again: a retry from its step.
+async fn bury_undeliverable(
+    shared: &Shared,
+    transaction: &mut PgConnection,
+    items: &[Item],
+    verdicts: &[Verdict],
+) -> Result<(), StoreError> {
+    for (item, verdict) in items.iter().zip(verdicts) {
+        let (Work::Lost { id, row, loss: Loss::Undeliverable }, Verdict::Recorded) =
+            (&item.work, verdict)
+        else {
+            continue;
+        };
+        let (workflow_id, worker) = (id.workflow_id.as_str(), row.worker.as_deref());
+        let step = id.step_path.split('.').next().unwrap_or_default();
+        let payload = serde_json::json!({"workflow_id": workflow_id, "step_id": step}).to_string();
+        let last = worker.map(|worker| format!(", lastly under {worker}")).unwrap_or_default();
+        let letter = NewLetter {
+            source: "attempt",
+            subject: &shared.bus.subjects().command(verb::WORKFLOW_RETRY),
+            reason: &format!(
+                "{id} was dispatched {} times and lost under workers{last}",
+                row.dispatch
+            ),
+            payload: payload.as_bytes(),
+            message_key: Some(&format!("attempt:{id}")),
+            workflow_id: Some(workflow_id),
+            delivered_count: Some(i64::from(row.dispatch)),
+        };
+        dead_letters::insert(transaction, &letter).await?;
+        shared.metrics.dead_letters.add(1);
     }
     Ok(())
 }

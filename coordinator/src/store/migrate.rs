@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "timers", include_str!("../../migrations/0002_timers.sql")),
     (10, "workers", include_str!("../../migrations/0010_workers.sql")),
     (11, "locks", include_str!("../../migrations/0011_locks.sql")),
+    (12, "dead_letters", include_str!("../../migrations/0012_dead_letters.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[

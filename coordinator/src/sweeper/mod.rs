@@ -18,7 +18,7 @@ pub(crate) use attempts::lose;
 
 use crate::coordinator::Shared;
 use crate::roster;
-use crate::store::{self, StoreError, events, requests, workers};
+use crate::store::{self, StoreError, dead_letters, events, requests, workers};
 
 /// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
 const INTERVAL_MS: u64 = 500;
@@ -127,6 +127,7 @@ async fn sweep(
         events::ensure_partitions(&mut connection).await?;
         requests::delete_old(&mut connection).await?;
         workers::delete_lost(&mut connection).await?;
+        dead_letters::delete_old(&mut connection).await?;
     }
     Ok(())
 }

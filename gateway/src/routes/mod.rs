@@ -1,6 +1,7 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
 mod cancel;
+mod dead_letters;
 mod events;
 mod execute;
 mod health;
@@ -44,6 +45,10 @@ pub(crate) fn all() -> Vec<Route> {
         state::route(),
         state::plural_route(),
         why::route(),
+        dead_letters::list_route(),
+        dead_letters::show_route(),
+        dead_letters::redrive_route(),
+        dead_letters::drop_route(),
         locks::list_route(),
         locks::release_route(),
         workers::route(),

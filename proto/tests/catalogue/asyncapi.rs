@@ -6,7 +6,7 @@ use sluice_proto::api::verb;
 use super::Entry;
 
 /// Which role of ours sends; the other side may be anybody's program.
-const STREAMS: [Channel; 10] = [
+const STREAMS: [Channel; 11] = [
     Channel {
         name: "step",
         address: "sluice.step.{agent}",
@@ -72,6 +72,14 @@ const STREAMS: [Channel; 10] = [
         action: "send",
     },
     Channel {
+        name: "workerBury",
+        address: "sluice.worker.bury",
+        about: "A worker hands over a command that nobody can process; it becomes a dead letter.",
+        message: "burial",
+        reply: Some("result_reply"),
+        action: "receive",
+    },
+    Channel {
         name: "workerCall",
         address: "sluice.worker.call",
         about: "Asks every worker for a heartbeat of each attempt it holds of these agents, at once: what was delivered and not heard of is dispatched again.",
@@ -103,6 +111,10 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::TEMPLATE_VALIDATE, Some("validate_request"), Some("validate_response")),
     (verb::SYSTEM_HEALTH, None, Some("health_response")),
     (verb::SYSTEM_METRICS, None, None),
+    (verb::DEAD_LETTER_DROP, Some("dead_letter_act_request"), Some("dead_letter_view")),
+    (verb::DEAD_LETTER_LIST, Some("dead_letters_request"), Some("dead_letters_response")),
+    (verb::DEAD_LETTER_REDRIVE, Some("dead_letter_act_request"), Some("dead_letter_view")),
+    (verb::DEAD_LETTER_SHOW, Some("dead_letter_request"), Some("dead_letter_view")),
     (verb::LOCK_LIST, None, Some("locks_response")),
     (verb::LOCK_RELEASE, Some("release_lock_request"), Some("release_lock_response")),
     (verb::WORKFLOW_WHY, Some("workflow_request"), Some("why_response")),

@@ -2,8 +2,10 @@
 
 use sluice_proto::event::Status;
 use sluice_proto::operations::{
-    HeldAttempt, LockHolder, LockView, LockWaiter, LocksResponse, ReleaseLockRequest,
-    ReleaseLockResponse, Wait, WaitKind, WhyResponse, WorkerStatus, WorkerView, WorkersResponse,
+    DeadLetterAct, DeadLetterActRequest, DeadLetterRequest, DeadLetterStatus, DeadLetterSummary,
+    DeadLetterView, DeadLettersRequest, DeadLettersResponse, HeldAttempt, LockHolder, LockView,
+    LockWaiter, LocksResponse, ReleaseLockRequest, ReleaseLockResponse, Wait, WaitKind,
+    WhyResponse, WorkerStatus, WorkerView, WorkersResponse,
 };
 
 use super::Direction::{Read, Written};
@@ -11,6 +13,11 @@ use super::{Entry, entry, moment};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
+        entry("dead_letters_request", Read, vec![("", dead_letters_request())]),
+        entry("dead_letters_response", Written, vec![("", dead_letters())]),
+        entry("dead_letter_request", Read, vec![("", DeadLetterRequest { dead_letter_id: 7 })]),
+        entry("dead_letter_act_request", Read, vec![("", dead_letter_act())]),
+        entry("dead_letter_view", Written, vec![("", dead_letter())]),
         entry("locks_response", Written, vec![("", locks())]),
         entry("release_lock_request", Read, vec![("", release())]),
         entry("release_lock_response", Written, vec![("", released())]),
@@ -114,5 +121,55 @@ fn why() -> WhyResponse {
         status: Status::Running,
         sentence: sentence.into(),
         waits: vec![wait],
+    }
+}
+
+fn dead_letters_request() -> DeadLettersRequest {
+    DeadLettersRequest {
+        status: Some(DeadLetterStatus::Dropped),
+        limit: Some(50),
+        before: Some(120),
+    }
+}
+
+fn dead_letter_summary(status: DeadLetterStatus) -> DeadLetterSummary {
+    DeadLetterSummary {
+        dead_letter_id: 7,
+        source: "command".into(),
+        subject: "sluice.command.v1.workflow.execute".into(),
+        reason: "no template 'hotfx.workflow.yaml'".into(),
+        status,
+        payload_bytes: 46,
+        workflow_id: None,
+        delivered_count: Some(1),
+        created_at: moment(0),
+    }
+}
+
+fn dead_letters() -> DeadLettersResponse {
+    let letter = dead_letter_summary(DeadLetterStatus::Waiting);
+    DeadLettersResponse { dead_letters: vec![letter], count: 1, waiting: 1 }
+}
+
+fn dead_letter_act() -> DeadLetterActRequest {
+    DeadLetterActRequest {
+        dead_letter_id: 7,
+        by: Some("ada".into()),
+        comment: Some("the template is there now".into()),
+    }
+}
+
+fn dead_letter() -> DeadLetterView {
+    let act = DeadLetterAct {
+        act: "redrive".into(),
+        by: "ada".into(),
+        comment: Some("the template is there now".into()),
+        at: moment(60),
+    };
+    DeadLetterView {
+        summary: dead_letter_summary(DeadLetterStatus::Redriven),
+        payload: r#"{"template_name":"hotfx","context":{"pr":"1"}}"#.into(),
+        payload_is_cut: false,
+        acts: vec![act],
     }
 }

@@ -1,5 +1,6 @@
 //! Messages by which workers are known by name.
 
+use sluice_proto::burial::Burial;
 use sluice_proto::ids::{AgentName, WorkerName};
 use sluice_proto::message::MESSAGE_VERSION;
 use sluice_proto::roster::{
@@ -13,6 +14,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     vec![
         entry("announcement", Read, vec![("first", first()), ("leaving", leaving())]),
         entry("announcement_reply", Written, vec![("welcome", welcome()), ("refused", refused())]),
+        entry("burial", Read, vec![("", burial())]),
         entry("presence_question", Written, vec![("", PresenceQuestion { v: MESSAGE_VERSION })]),
         entry("presence", Read, vec![("", presence())]),
         entry("roll_call", Written, vec![("", roll_call())]),
@@ -60,4 +62,16 @@ fn presence() -> Presence {
 
 fn roll_call() -> RollCall {
     RollCall { v: MESSAGE_VERSION, agents: vec![AgentName::parse("cicd").unwrap()] }
+}
+
+fn burial() -> Burial {
+    Burial {
+        v: MESSAGE_VERSION,
+        worker_id: "build-1-311-18c2a7".into(),
+        subject: "sluice.step.cicd".into(),
+        stream_sequence: 4711,
+        delivered_count: 1,
+        reason: "message version 2, this worker knows 1".into(),
+        payload: "eyJ2IjoyfQ==".into(),
+    }
 }

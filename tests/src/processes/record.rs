@@ -47,7 +47,8 @@ const BROKEN: [(&str, &str); 7] = [
     ),
     (
         "a message could not be processed",
-        "select source || ' ' || subject || ' ' || reason from dead_letters",
+        // An attempt that was lost under killed workers too often is an outcome, and its run says so.
+        "select source || ' ' || subject || ' ' || reason from dead_letters where source <> 'attempt'",
     ),
 ];
 

@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod control;
+mod dead_letters;
 mod dialect;
 mod first_run;
+mod idle;
 mod liveness;
 mod locks;
 mod protocol;

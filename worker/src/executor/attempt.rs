@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 use sluice_bus::Delivery;
-use sluice_proto::message::{Claim, ClaimReply, Command, Heartbeat, MESSAGE_VERSION, Refusal};
+use sluice_proto::burial::Burial;
+use sluice_proto::message::{
+    Claim, ClaimReply, Command, Heartbeat, MESSAGE_VERSION, Refusal, ResultReply,
+};
 use sluice_proto::timestamp::Timestamp;
 use time::OffsetDateTime;
 use tokio::task::JoinError;
@@ -24,6 +28,12 @@ const QUEUE_NOTICE: Duration = Duration::from_secs(10);
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(15);
 /// A command that was sent again comes back after this, when its first execution here has ended.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the coordinator to keep a command that cannot be read.
+const BURIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Room for what a burial says besides its payload, bytes.
+const BURIAL_MARGIN: usize = 8 * 1024;
+/// Longest reason that is handed over, characters.
+const MAX_REASON_CHARS: usize = 1_000;
 /// An attempt that begins so soon after a roll call was under way to its worker when it was made.
 const ROLL_CALL_ECHO: Duration = Duration::from_secs(1);
 /// Heartbeats are neither more nor less frequent than this, whatever a command says.
@@ -45,8 +55,8 @@ pub(super) async fn run(context: Arc<Context>, seat: Arc<Seat>, delivery: Delive
     let command = match decode(&seat, &delivery) {
         Ok(command) => Arc::new(command),
         Err(reason) => {
-            tracing::error!(agent = %seat.agent, nats.sequence = delivery.stream_sequence, reason, "unreadable command dropped");
-            return settled(delivery.term(&reason).await);
+            tracing::error!(agent = %seat.agent, nats.sequence = delivery.stream_sequence, reason, "unreadable command");
+            return settled(bury(&context, &delivery, reason).await);
         }
     };
     let held = match context.held.take(&command.command_id, command.fence) {
@@ -77,6 +87,36 @@ fn decode(seat: &Seat, delivery: &Delivery) -> Result<Command, String> {
         return Err(format!("it is for agent {}", command.agent));
     }
     Ok(command)
+}
+
+/// Takes a command that nobody can process off the queue, once the coordinator has kept it.
+async fn bury(
+    context: &Context,
+    delivery: &Delivery,
+    reason: String,
+) -> Result<(), sluice_bus::BusError> {
+    let bus = &context.bus;
+    // Base64 needs four bytes for three.
+    let room = bus.max_payload() / 4 * 3 - BURIAL_MARGIN.min(bus.max_payload() / 4 * 3);
+    let payload = &delivery.payload[..delivery.payload.len().min(room)];
+    let burial = Burial {
+        v: MESSAGE_VERSION,
+        worker_id: context.worker_id.to_string(),
+        subject: delivery.subject.clone(),
+        stream_sequence: delivery.stream_sequence,
+        delivered_count: delivery.delivered_count,
+        reason: reason.chars().take(MAX_REASON_CHARS).collect(),
+        payload: BASE64.encode(payload),
+    };
+    let asked = bus.request(bus.subjects().burials(), report::to_bytes(&burial), BURIAL_TIMEOUT);
+    match asked.await {
+        Ok(reply)
+            if serde_json::from_slice(&reply).is_ok_and(|r| matches!(r, ResultReply::Recorded)) =>
+        {
+            delivery.term(&reason).await
+        }
+        _ => delivery.nak(Some(ELSEWHERE_PAUSE)).await,
+    }
 }
 
 fn settled(result: Result<(), sluice_bus::BusError>) {

@@ -55,6 +55,12 @@ impl Coordinator {
                 request.respond(granted.to_string()).await.unwrap();
             }
         });
+        let mut requests = bus.serve(bus.subjects().burials(), "coordinator").await.unwrap();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                request.respond(json!({"status": "recorded"}).to_string()).await.unwrap();
+            }
+        });
         let mut requests = bus.serve(bus.subjects().announcements(), "coordinator").await.unwrap();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
