@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Cancel(commands::cancel::CancelArgs),
     /// Have a failed run go on from a step
     Retry(commands::retry::RetryArgs),
+    /// Show steps that keep failing across runs, and when they are tried again
+    Breakers,
     /// List runs
     List(commands::list::ListArgs),
     /// Say what a run waits for, since when, and who can move it

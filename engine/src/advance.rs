@@ -3,6 +3,7 @@
 use sluice_proto::event::EventBody;
 
 use crate::apply::apply;
+use crate::breaker;
 use crate::decide::{Input, Refused, Situation, decide};
 use crate::event::NewEvent;
 use crate::plan::plan;
@@ -35,20 +36,26 @@ pub fn advance(
     input: Input,
 ) -> Result<Advance, Refused> {
     let mut pending = decide(situation, before, input)?;
+    let mut asked = breaker::Asked::new(situation, before);
     let mut state = before.clone();
     let mut events = Vec::with_capacity(pending.len() + 2);
     loop {
         for event in pending.drain(..) {
+            asked.hear(&state, &event);
             apply(&mut state, event.step.as_deref(), &event.body, situation.now);
             events.push(event);
         }
         pending = plan(situation.template, &state, situation.now);
+        if pending.is_empty() {
+            pending = asked.refusals(&state);
+        }
         if pending.is_empty() || events.len() >= MAX_EVENTS_PER_INPUT {
             break;
         }
     }
     let mut effects = effects(situation.template, situation.agents, before, &state);
     effects.extend(released_at_once(before, &events));
+    effects.extend(asked.effects(before, &state));
     Ok(Advance { state, events, effects })
 }
 

@@ -5,13 +5,15 @@ mod control;
 
 use serde_json::{Value, json};
 use sluice_proto::event::{
-    CompleteStep, CompleteWorkflow, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow,
-    RejectGate, ResumeWorkflow, RetryStep, StartWorkflow, Status, StepStatus,
+    CompleteStep, CompleteWorkflow, Escalate, EventBody, FailStep, Next, Notify, Outcome,
+    PauseWorkflow, RejectGate, ResumeWorkflow, RetryStep, StartWorkflow, Status, StepStatus,
 };
 use sluice_proto::timestamp::Timestamp;
 
 use crate::path::{Job, Work};
-use crate::state::{Approval, Delivery, Ending, HeldLock, Phase, Position, State, StepRecord};
+use crate::state::{
+    Approval, Delivery, Ending, Failure, HeldLock, Phase, Position, State, StepRecord,
+};
 
 /// Folds one event into the state. `step` is the event's `step_id`.
 ///
@@ -54,12 +56,19 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
         }
         EventBody::RejectGate(reject) => reject_gate(state, step, reject),
         EventBody::ResumeWorkflow(resume) => resume_workflow(state, step, resume, at),
-        EventBody::RollbackStep(_) => {
-            state.rollbacks.push(step.to_owned());
+        EventBody::RollbackStep(rollback) => {
+            if rollback.compensated.is_none() {
+                state.rollbacks.push(step.to_owned());
+            }
             if let Some(Value::Object(output)) = state.outputs.get_mut(step) {
                 output.insert("rolled_back".to_owned(), Value::Bool(true));
             }
+            if let Some(next) = &rollback.compensated {
+                state.active.remove(step);
+                go(state, step, next, at);
+            }
         }
+        EventBody::Escalate(escalate) => escalate_failure(state, escalate),
         EventBody::WaitLock(_) => {
             if let Some(position) = state.active.get_mut(step) {
                 position.phase = Phase::Queued { since: at };
@@ -120,13 +129,51 @@ fn fail_step(state: &mut State, step: &str, fail: &FailStep, at: Timestamp) {
     if !fail.is_final {
         return;
     }
-    state.active.remove(step);
+    if let Work::Step { step, job: Job::Undo } = Work::parse(step) {
+        return undoing_failed(state, step, fail, at);
+    }
     let output = json!({"status": "error", "error": fail.error, "error_type": fail.error_type});
     state.outputs.insert(step.to_owned(), output);
     note_failure(state, step, &fail.error, &fail.error_type);
+    let (error, error_type) = (fail.error.clone(), fail.error_type.clone());
+    state.last_failure = Some(Failure { step: step.to_owned(), error, error_type });
     settle(state, step, StepStatus::Failed);
     state.rolled_back_last = false;
+    match state.active.get_mut(step).filter(|_| fail.compensates) {
+        Some(position) => {
+            position.phase = Phase::Compensating { next: fail.next.clone() };
+            (position.attempt, position.due_at) = (1, None);
+        }
+        None => {
+            state.active.remove(step);
+            go(state, step, &fail.next, at);
+        }
+    }
+}
+
+/// Recorded, and no reason to go anywhere else.
+fn undoing_failed(state: &mut State, step: &str, fail: &FailStep, at: Timestamp) {
+    if let Some(Value::Object(output)) = state.outputs.get_mut(step) {
+        output.insert("rollback_error".to_owned(), json!(fail.error));
+    }
+    state.active.remove(step);
     go(state, step, &fail.next, at);
+}
+
+fn escalate_failure(state: &mut State, escalate: &Escalate) {
+    let id = &escalate.notification_id;
+    state.escalation = Some(id.clone());
+    let request = Notify {
+        notification_id: id.clone(),
+        trigger: "escalation".to_owned(),
+        channels: escalate.channels.clone(),
+        template: Some("workflow_error".to_owned()),
+        status: "requested".to_owned(),
+        payload: Some(escalate.payload.clone()),
+        error: None,
+    };
+    let delivery = Delivery { request, attempt: Some(1), due_at: None };
+    state.notifications.insert(id.clone(), delivery);
 }
 
 fn retry_step(state: &mut State, path: &str, retry: &RetryStep) {
@@ -173,6 +220,7 @@ fn pause_workflow(state: &mut State, step: &str, pause: &PauseWorkflow, at: Time
                 entered_at: at,
                 lock: None,
                 due_at: None,
+                by_person: false,
                 phase,
             };
             state.active.insert(step.to_owned(), position);
@@ -282,6 +330,7 @@ fn enter(state: &mut State, step: &str, lock: Option<String>, from: Option<&str>
         entered_at: at,
         lock,
         due_at: None,
+        by_person: false,
         phase: Phase::Ready,
     };
     state.steps_entered += 1;

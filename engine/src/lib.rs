@@ -8,7 +8,9 @@ mod advance;
 mod apply;
 pub mod attempt;
 pub mod backoff;
+pub mod breaker;
 mod decide;
+mod escalation;
 mod event;
 pub mod expr;
 mod notification;
@@ -31,7 +33,7 @@ pub use decide::{
 pub use event::NewEvent;
 pub use plan::MAX_STEPS_PER_RUN;
 pub use state::{
-    Approval, Cancellation, Delivery, Ending, HeldLock, Phase, Position, State, StepRecord,
+    Approval, Cancellation, Delivery, Ending, Failure, HeldLock, Phase, Position, State, StepRecord,
 };
 pub use view::{
     current_step, execute_response, pending_approval, state_response, status_response,

@@ -28,6 +28,8 @@ pub(crate) enum Job {
     Risk,
     /// Telling people that its approval waits.
     Announcement,
+    /// Undoing what its agent did before it failed.
+    Undo,
 }
 
 impl Job {
@@ -37,6 +39,7 @@ impl Job {
             Self::Gate => ".gate",
             Self::Risk => ".risk",
             Self::Announcement => ".announce",
+            Self::Undo => ".undo",
         }
     }
 
@@ -49,7 +52,7 @@ impl Job {
 impl<'a> Work<'a> {
     /// Reads a path.
     pub(crate) fn parse(path: &'a str) -> Self {
-        for job in [Job::Gate, Job::Risk, Job::Announcement] {
+        for job in [Job::Gate, Job::Risk, Job::Announcement, Job::Undo] {
             if let Some(step) = path.strip_suffix(job.suffix()) {
                 return Self::Step { step, job };
             }
@@ -67,6 +70,11 @@ pub(crate) fn notification_id(trigger: &str, index: usize, retried: u32) -> Stri
         0 => format!("{trigger}.notify.{index}"),
         again => format!("{trigger}.notify.{index}.{again}"),
     }
+}
+
+/// Id of the message that escalates a failure of a step.
+pub(crate) fn escalation_id(step: &str) -> String {
+    format!("{step}.notify.escalation")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use sluice_proto::event::{
 };
 use sluice_proto::timestamp::Timestamp;
 
+use crate::escalation;
 use crate::event::NewEvent;
 use crate::notification;
 use crate::route;
@@ -28,7 +29,9 @@ pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Vec<Ne
     if state.status.is_terminal() || state.sequence == 0 {
         return Vec::new();
     }
-    if let Some(event) = undone_step(template, state).or_else(|| release(template, state, now)) {
+    let told = escalation::due(template, state);
+    let first = told.or_else(|| undone_step(template, state));
+    if let Some(event) = first.or_else(|| release(template, state, now)) {
         return vec![event];
     }
     if let (Some(ending), true) = (&state.ending, state.active.is_empty()) {
@@ -57,7 +60,11 @@ fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
         return None;
     }
     let reason = state.error_message.clone().unwrap_or_default();
-    let body = EventBody::RollbackStep(RollbackStep { reason, by_step: by_step.clone() });
+    let body = EventBody::RollbackStep(RollbackStep {
+        reason,
+        by_step: by_step.clone(),
+        compensated: None,
+    });
     Some(NewEvent::of(diverted, body))
 }
 
@@ -219,6 +226,7 @@ pub(crate) fn fail(
         attempt,
         is_final: true,
         next,
+        ..FailStep::default()
     };
     NewEvent::of(step, EventBody::FailStep(body))
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sluice_proto::event::{CaptureInsight, Notify, Outcome, PauseWorkflow, Status, StepStatus};
+use sluice_proto::event::{
+    CaptureInsight, Next, Notify, Outcome, PauseWorkflow, Status, StepStatus,
+};
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
 use sluice_proto::timestamp::Timestamp;
@@ -67,6 +69,12 @@ pub struct State {
     pub failure_reason: Option<String>,
     /// What the person who rejected said.
     pub rejection_reason: Option<String>,
+    /// The step that failed for good last.
+    #[serde(default)]
+    pub last_failure: Option<Failure>,
+    /// Set once people were told of a failure: the delivery. Once a run.
+    #[serde(default)]
+    pub escalation: Option<String>,
     /// Set once somebody has cancelled the run.
     #[serde(default)]
     pub cancellation: Option<Cancellation>,
@@ -113,6 +121,8 @@ impl State {
             error_message: None,
             failure_reason: None,
             rejection_reason: None,
+            last_failure: None,
+            escalation: None,
             cancellation: None,
             retried: 0,
             started_at: Timestamp::default(),
@@ -174,8 +184,22 @@ pub struct Position {
     pub lock: Option<String>,
     /// Not before this moment, after a retry.
     pub due_at: Option<Timestamp>,
+    /// A person had the run go on from here.
+    #[serde(default)]
+    pub by_person: bool,
     /// What the step waits for.
     pub phase: Phase,
+}
+
+/// A step that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step.
+    pub step: String,
+    /// For people.
+    pub error: String,
+    /// Stable word.
+    pub error_type: String,
 }
 
 /// What a position waits for.
@@ -199,6 +223,11 @@ pub enum Phase {
         duration_ms: u64,
         /// What it cost.
         usage: Option<Usage>,
+    },
+    /// Its agent, which undoes what it did before it failed.
+    Compensating {
+        /// Where the run goes then.
+        next: Next,
     },
     /// A person.
     Waiting {

@@ -9,6 +9,7 @@ use sluice_proto::ids::AgentName;
 use sluice_proto::message::{CommandKind, CommandLock};
 use sluice_proto::timestamp::Timestamp;
 
+use crate::breaker::BreakerChange;
 use crate::expr::{Missing, Text};
 use crate::path::Job;
 use crate::scope::RunScope;
@@ -154,6 +155,12 @@ fn wish_for_position(
         Phase::Gate { .. } => {
             wishes.attempts.push(attempt(Job::Gate, CommandKind::Gate, AgentName::llm()));
         }
+        Phase::Compensating { .. } => {
+            if let StepKind::AgentCall(call) = &step.kind {
+                let undo = attempt(Job::Undo, CommandKind::Compensate, call.agent.clone());
+                wishes.attempts.push(undo);
+            }
+        }
         Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
         Phase::Timer { until } => wishes.timers.push(WishedTimer {
             step: path.to_owned(),
@@ -200,7 +207,7 @@ pub fn draft(
         CommandKind::Gate | CommandKind::RiskAssessment => (true, true),
         CommandKind::ApprovalRequest | CommandKind::Notification => (false, true),
     };
-    let own = matches!(wish.kind, CommandKind::AgentCall);
+    let own = matches!(wish.kind, CommandKind::AgentCall | CommandKind::Compensate);
     let timeout_ms = match step.and_then(|step| step.timeout_ms) {
         Some(timeout_ms) if own => timeout_ms,
         _ if own => traits.timeout_ms,
@@ -231,6 +238,11 @@ fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &Wishe
     match (wish.kind, step.map(|step| &step.kind)) {
         (CommandKind::AgentCall, Some(StepKind::AgentCall(call))) => {
             scope.with(|scope| call.payload.render(scope).value)
+        }
+        (CommandKind::Compensate, Some(StepKind::AgentCall(call))) => {
+            let mut payload = scope.with(|scope| call.payload.render(scope).value);
+            payload["action"] = json!("rollback");
+            payload
         }
         (
             CommandKind::Gate,
@@ -336,6 +348,13 @@ pub enum Effect {
     OpenApproval(String),
     /// It no longer waits.
     CloseApproval(String),
+    /// Change the circuit breaker of this step of the template.
+    ChangeBreaker {
+        /// The step.
+        step: String,
+        /// What becomes of it.
+        change: BreakerChange,
+    },
     /// Wake the run at that moment.
     StartTimer(WishedTimer),
     /// It waits for that moment no longer.

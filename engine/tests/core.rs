@@ -13,6 +13,8 @@ mod cancel;
 mod endings;
 #[path = "core/events.rs"]
 mod events;
+#[path = "core/failures.rs"]
+mod failures;
 #[path = "core/gates.rs"]
 mod gates;
 #[path = "core/lock_histories.rs"]

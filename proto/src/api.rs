@@ -1,5 +1,6 @@
 //! Bodies of the API. REST and NATS carry the same ones.
 
+mod breakers;
 mod control;
 
 use indexmap::IndexMap;
@@ -11,6 +12,7 @@ use crate::event::{Event, Status, StepStatus};
 use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
 
+pub use breakers::{BreakerView, BreakersResponse};
 pub use control::{CancelCleanup, CancelRequest, CancelResponse, RetryRequest, RetryResponse};
 
 /// Verbs of the API: `<noun>.<verb>`, the last tokens of its subjects.
@@ -27,6 +29,8 @@ pub mod verb {
     pub const WORKFLOW_LIST: &str = "workflow.list";
     /// Decide what a paused run waits for.
     pub const WORKFLOW_RESUME: &str = "workflow.resume";
+    /// Circuit breakers about which there is something to say.
+    pub const BREAKER_LIST: &str = "breaker.list";
     /// End a run.
     pub const WORKFLOW_CANCEL: &str = "workflow.cancel";
     /// Go on with a failed run from one of its steps.

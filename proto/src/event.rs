@@ -3,6 +3,7 @@
 //! A new field is optional with a default, so that older events still decode.
 
 mod control;
+mod failure;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::message::Usage;
 use crate::timestamp::Timestamp;
 
 pub use control::{CancelWorkflow, RetryCommand};
+pub use failure::Escalate;
 
 /// Version written by this release: signed, chained.
 pub const EVENT_VERSION: u32 = 2;
@@ -67,6 +69,8 @@ pub enum EventBody {
     ResumeWorkflow(ResumeWorkflow),
     /// A step's changes were undone.
     RollbackStep(RollbackStep),
+    /// People are told of a failure.
+    Escalate(Escalate),
     /// Somebody ended the run; what it holds is cleaned up before it is `cancelled`.
     CancelWorkflow(CancelWorkflow),
     /// The run queues for a lock that another run holds.
@@ -120,6 +124,7 @@ impl EventBody {
             Self::RejectGate(_) => "reject_gate",
             Self::ResumeWorkflow(_) => "resume_workflow",
             Self::RollbackStep(_) => "rollback_step",
+            Self::Escalate(_) => "escalate",
             Self::CancelWorkflow(_) => "cancel_workflow",
             Self::WaitLock(_) => "wait_lock",
             Self::AcquireLock(_) => "acquire_lock",
@@ -319,6 +324,12 @@ pub struct FailStep {
     /// Where the run goes, when final.
     #[serde(flatten)]
     pub next: Next,
+    /// The agent did it and failed for good: counts for the step's circuit breaker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exhausted: bool,
+    /// The agent is asked to undo what it did before the run goes there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compensates: bool,
 }
 
 /// Data of `retry_step`.
@@ -415,6 +426,9 @@ pub struct RollbackStep {
     pub reason: String,
     /// The step that undid them.
     pub by_step: String,
+    /// Set when the agent that failed undid its own partial changes: where the run goes then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensated: Option<Next>,
 }
 
 /// Data of `wait_lock`.

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 mod config;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Status(args) => status::run(global, args).await,
         Command::Watch(args) => watch::run(global, args).await,
         Command::Resume(args) => resume::run(global, args).await,
+        Command::Breakers => breakers::run(global).await,
         Command::Cancel(args) => cancel::run(global, args).await,
         Command::Retry(args) => retry::run(global, args).await,
         Command::List(args) => list::run(global, args).await,

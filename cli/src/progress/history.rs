@@ -80,7 +80,9 @@ impl History {
             }
             EventBody::FailStep(failed) if failed.is_final => {
                 self.leave(step, at, false, failed.error.clone());
-                self.follow(&failed.next, at);
+                if !failed.compensates {
+                    self.follow(&failed.next, at);
+                }
             }
             EventBody::FailStep(failed) => self.remark(step, &format!("again: {}", failed.error)),
             EventBody::WaitLock(wait) => {
@@ -118,11 +120,16 @@ impl History {
                 self.leave(step, at, resumed.decision == "approved", remark);
                 self.follow(&resumed.next, at);
             }
+            EventBody::RollbackStep(rollback) => {
+                if let Some(next) = &rollback.compensated {
+                    self.follow(next, at);
+                }
+            }
             EventBody::CancelWorkflow(cancelled) => self.follow(&cancelled.next, at),
             EventBody::CompleteWorkflow(end) => self.ended = Some((at, end.status)),
             EventBody::RecordOutput(_)
             | EventBody::RetryStep(_)
-            | EventBody::RollbackStep(_)
+            | EventBody::Escalate(_)
             | EventBody::Notify(_)
             | EventBody::CaptureInsight(_)
             | EventBody::StartTimer(_) => {}

@@ -1,5 +1,6 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
+mod breakers;
 mod cancel;
 mod dead_letters;
 mod events;
@@ -42,6 +43,7 @@ pub(crate) const VERBS: &[&str] = &[
     verb::DEAD_LETTER_SHOW,
     verb::LOCK_LIST,
     verb::LOCK_RELEASE,
+    verb::BREAKER_LIST,
     verb::SYSTEM_HEALTH,
     verb::SYSTEM_METRICS,
     verb::TEMPLATE_LIST,
@@ -139,6 +141,7 @@ pub(crate) async fn handle(
         verb::DEAD_LETTER_SHOW => dead_letters::show(shared, body).await,
         verb::LOCK_LIST => locks::list(shared).await,
         verb::LOCK_RELEASE => locks::release(shared, body, request_id).await,
+        verb::BREAKER_LIST => breakers::list(shared).await,
         verb::SYSTEM_HEALTH => health::handle(shared).await,
         verb::SYSTEM_METRICS => metrics::handle(shared),
         verb::TEMPLATE_LIST => templates::list(shared),

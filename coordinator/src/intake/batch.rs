@@ -42,6 +42,13 @@ pub(super) async fn commit(
     let mut working = Working::default();
     working.add(shared.loader.load(&mut connection, &run_ids(items)).await?);
     let outstanding = find_outstanding(&mut connection, items).await?;
+    let known = working.runs.values().map(|run| Arc::clone(&run.template)).collect::<Vec<_>>();
+    let started = items.iter().filter_map(|item| match &item.work {
+        Work::Start { template, .. } => Some(&*template.template),
+        _ => None,
+    });
+    let templates = known.iter().map(|template| &**template).chain(started);
+    working.breakers.load(&mut connection, templates).await?;
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         let repeated = match item.work.request() {
@@ -280,6 +287,7 @@ async fn write(
     if !fenced.is_empty() && attempts::delete(transaction, &fenced).await? != fenced.len() as u64 {
         return Err(StoreError::Conflict);
     }
+    working.breakers.write(transaction, moment.now).await?;
     let dropped = match unfenced.is_empty() {
         true => Vec::new(),
         false => attempts::take_out(transaction, &unfenced).await?,

@@ -130,6 +130,10 @@ async fn hand_over(
             working.add(
                 shared.loader.load(connection, std::slice::from_ref(&waiter.workflow_id)).await?,
             );
+            if let Some(joined) = working.runs.get(run.as_str()) {
+                let template = Arc::clone(&joined.template);
+                working.breakers.load(connection, std::iter::once(&*template)).await?;
+            }
         }
         let fencing_number = row.fencing_number + 1;
         let input = Input::LockGranted {

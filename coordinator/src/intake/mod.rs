@@ -4,6 +4,7 @@
 //! batch decides is told only after the commit.
 
 mod batch;
+mod breakers;
 mod control;
 mod item;
 mod locks;

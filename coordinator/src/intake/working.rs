@@ -15,6 +15,7 @@ use sluice_proto::seal::{GENESIS_HASH, hex};
 use sluice_proto::timestamp::Timestamp;
 use time::OffsetDateTime;
 
+use super::breakers::WorkingBreakers;
 use super::control;
 use super::locks::LockOp;
 use crate::cloud_event;
@@ -56,6 +57,7 @@ pub(super) struct Working {
     pub(super) lock_ops: Vec<LockOp>,
     pub(super) timers_started: Vec<TimerRow>,
     pub(super) timers_stopped: Vec<TimerRow>,
+    pub(super) breakers: WorkingBreakers,
     /// What cancellations clean up, by run.
     pub(super) cleanups: HashMap<String, CancelCleanup>,
 }
@@ -121,6 +123,7 @@ impl Working {
             agents: &shared.agents,
             now: moment.now,
             jitter: fastrand::f64() * 2.0 - 1.0,
+            breakers: self.breakers.of(&run.template),
         };
         let Advance { state, events, effects } = match advance(&situation, &run.state, input) {
             Ok(advance) => advance,
@@ -222,6 +225,11 @@ impl Working {
             }
             Effect::OpenApproval(approval_id) => self.open_approval(id, &approval_id),
             Effect::CloseApproval(approval_id) => self.close_approval(id, approval_id),
+            Effect::ChangeBreaker { step, change } => {
+                if let Some(run) = self.runs.get(id.as_str()) {
+                    self.breakers.change(&run.template, step, &change);
+                }
+            }
             Effect::StartTimer(wish) => self.timers_started.push(timer_row(id, &wish)),
             Effect::StopTimer(wish) => {
                 let row = timer_row(id, &wish);

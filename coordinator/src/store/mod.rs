@@ -2,6 +2,7 @@
 
 pub(crate) mod approvals;
 pub(crate) mod attempts;
+pub(crate) mod breakers;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod locks;

@@ -56,6 +56,7 @@ pub(super) fn retry(
     (state.failed_step, state.error_message, state.failure_reason) = (None, None, None);
     state.rejection_reason = None;
     state.ending = None;
+    state.last_failure = None;
     state.rolled_back_last = false;
     state.retried += 1;
     state.steps_entered = 0;
@@ -70,6 +71,7 @@ pub(super) fn retry(
     enter(state, step, command.next_lock.clone(), from.as_deref(), at);
     if let Some(position) = state.active.get_mut(step) {
         position.due_at = Some(due_at);
+        position.by_person = true;
     }
 }
 

@@ -18,6 +18,7 @@ use sluice_proto::timestamp::Timestamp;
 pub use self::cancel::Cancel;
 pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
 use crate::attempt::Loss;
+use crate::breaker::Breakers;
 use crate::event::NewEvent;
 use crate::state::State;
 use crate::template::Template;
@@ -203,6 +204,8 @@ pub struct Situation<'a> {
     pub now: Timestamp,
     /// Chance, from −1 to 1, for the start of retries.
     pub jitter: f64,
+    /// Circuit breakers of the template that are not as new.
+    pub breakers: &'a Breakers,
 }
 
 /// What `input` makes true.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use sluice_proto::event::{
     CaptureInsight, CompleteStep, EventBody, FailStep, Next, Notify, RecordOutput, RetryStep,
+    RollbackStep,
 };
 use sluice_proto::ids::AgentName;
 use sluice_proto::message::AgentError;
@@ -40,6 +41,8 @@ enum OutstandingWork<'t> {
     Gate(&'t Step, &'t LlmGate),
     Risk(&'t Step, &'t Approval),
     Message(&'t Step, &'t NotificationStep),
+    /// Undoes what the agent did before it failed.
+    Undo(&'t Step, &'t AgentCall),
     /// Tells people about an approval, or delivers a lifecycle notification.
     Delivery,
     /// Waits for its lock, and is decided without anybody once it has it.
@@ -67,7 +70,7 @@ impl<'t> Outstanding<'t> {
         let unattended = situation.template.step(step).map(OutstandingWork::Unattended);
         let work = work(situation, step).or(unattended).unwrap_or(OutstandingWork::Delivery);
         let agent = match &work {
-            OutstandingWork::Agent(_, call) => call.agent.clone(),
+            OutstandingWork::Agent(_, call) | OutstandingWork::Undo(_, call) => call.agent.clone(),
             _ => AgentName::notify(),
         };
         Self { path: step.to_owned(), attempt, agent, work }
@@ -75,7 +78,7 @@ impl<'t> Outstanding<'t> {
 
     fn max_retries(&self, situation: &Situation<'_>) -> u32 {
         match self.work {
-            OutstandingWork::Agent(step, _) => {
+            OutstandingWork::Agent(step, _) | OutstandingWork::Undo(step, _) => {
                 let effects = situation.agents.traits(&self.agent).effects;
                 situation.template.retry_limits(&step.id, effects).max_retries
             }
@@ -91,7 +94,7 @@ impl<'t> Outstanding<'t> {
             | OutstandingWork::Risk(step, _)
             | OutstandingWork::Message(step, _)
             | OutstandingWork::Unattended(step) => &step.id,
-            OutstandingWork::Delivery => &self.path,
+            OutstandingWork::Delivery | OutstandingWork::Undo(..) => &self.path,
         }
     }
 }
@@ -106,6 +109,7 @@ fn work<'t>(situation: &Situation<'t>, path: &str) -> Option<OutstandingWork<'t>
     let step = situation.template.step(step)?;
     match (job, &step.kind) {
         (Job::Own, StepKind::AgentCall(call)) => Some(OutstandingWork::Agent(step, call)),
+        (Job::Undo, StepKind::AgentCall(call)) => Some(OutstandingWork::Undo(step, call)),
         (Job::Gate, StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })) => {
             Some(OutstandingWork::Gate(step, gate))
         }
@@ -166,9 +170,28 @@ fn succeed(
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "delivered", None)]
         }
+        OutstandingWork::Undo(step, _) => {
+            let body = RollbackStep {
+                reason: state.error_message.clone().unwrap_or_default(),
+                by_step: step.id.clone(),
+                compensated: Some(after_undoing(state, &step.id)),
+            };
+            vec![NewEvent::of(&step.id, EventBody::RollbackStep(body))]
+        }
         OutstandingWork::Unattended(_) => Vec::new(),
     }
 }
+
+/// Where the run goes once the agent has tried to undo what it did.
+fn after_undoing(state: &State, step: &str) -> Next {
+    match state.active.get(step).map(|position| &position.phase) {
+        Some(Phase::Compensating { next }) => next.clone(),
+        _ => Next::default(),
+    }
+}
+
+/// Failures of an attempt that its agent was never called for.
+const NOT_EXECUTED: [&str; 3] = ["lock_timeout", "queue_timeout", "command_too_large"];
 
 fn agent_answered(
     situation: &Situation<'_>,
@@ -378,8 +401,17 @@ pub(super) fn fail_or_retry(
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "failed", Some(fail.error))]
         }
+        OutstandingWork::Undo(step, _) => {
+            fail.is_final = true;
+            fail.next = after_undoing(state, &step.id);
+            vec![NewEvent::of(&outstanding.path, EventBody::FailStep(fail))]
+        }
         OutstandingWork::Agent(..) | OutstandingWork::Gate(..) | OutstandingWork::Unattended(_) => {
             fail.is_final = true;
+            fail.exhausted = matches!(outstanding.work, OutstandingWork::Agent(..))
+                && !NOT_EXECUTED.contains(&error.code.as_str());
+            let entry = situation.template.error_handling.get(step);
+            fail.compensates = fail.exhausted && entry.is_some_and(|entry| entry.rollback);
             fail.next = next_after_failure(situation, state, step, &fail);
             vec![NewEvent::of(step, EventBody::FailStep(fail))]
         }

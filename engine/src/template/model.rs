@@ -240,6 +240,17 @@ pub struct Message {
     pub payload: Option<Payload>,
 }
 
+impl Message {
+    /// A priority that channels know.
+    pub(crate) fn known_priority(word: &str) -> &str {
+        match word.trim() {
+            known @ ("urgent" | "critical" | "normal") => known,
+            "high" => "urgent",
+            _ => "normal",
+        }
+    }
+}
+
 /// Where an edge leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -159,6 +159,7 @@ fn a_rollback_is_retried_under_the_lock_that_it_undoes() {
     run.grant("apply", "prod", 1);
     run.fail("apply", Some(false));
     run.fail("undo", Some(false));
+    run.deliver_messages();
     assert_eq!(run.state.status, Status::Failed);
     run.retry_from("undo", 3).unwrap();
     assert_eq!(run.outstanding(), ["lock prod for undo"]);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
+use sluice_engine::breaker::Breakers;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
     Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation,
@@ -25,6 +26,7 @@ pub(crate) struct Run {
     pub(crate) effects: Vec<Effect>,
     pub(crate) now: Timestamp,
     pub(crate) jitter: f64,
+    pub(crate) breakers: Breakers,
     outstanding: BTreeSet<String>,
 }
 
@@ -63,6 +65,7 @@ impl Run {
             effects: Vec::new(),
             now: Timestamp::parse("2031-03-04T05:06:07Z").unwrap(),
             jitter: 0.0,
+            breakers: Breakers::new(),
             outstanding: BTreeSet::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Run {
             agents: &self.agents,
             now: self.now,
             jitter: self.jitter,
+            breakers: &self.breakers,
         };
         let Advance { state, events, effects } = advance(&situation, &self.state, input)?;
         let first = self.events.len();
@@ -124,6 +128,7 @@ impl Run {
     }
 
     fn follow_effects(&mut self) {
+        let mut changed = Vec::new();
         for effect in &self.effects {
             let (is_new, what) = match effect {
                 Effect::CreateAttempt(draft) => (true, attempt_name(&draft.wish)),
@@ -135,6 +140,11 @@ impl Run {
                     (false, format!("lock {} for {}", wish.name, wish.step))
                 }
                 Effect::ReleaseLock(_) => continue,
+                Effect::ChangeBreaker { step, change } => {
+                    let breaker = self.breakers.get(step).cloned().unwrap_or_default();
+                    changed.push((step.clone(), breaker.after(change)));
+                    continue;
+                }
                 Effect::OpenApproval(id) => (true, id.clone()),
                 Effect::CloseApproval(id) => (false, id.clone()),
                 Effect::StartTimer(wish) => (true, timer_name(wish)),
@@ -147,6 +157,8 @@ impl Run {
             };
             assert!(fits, "{what} is asked for twice, or dropped without being there");
         }
+        self.breakers.extend(changed);
+        self.breakers.retain(|_, breaker| !breaker.is_new());
         // A granted lock leaves the queue by its grant.
         let locks = &self.state.locks;
         self.outstanding

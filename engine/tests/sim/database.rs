@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use sluice_engine::State;
 use sluice_engine::attempt::AttemptRow;
+use sluice_engine::breaker::Breakers;
 use sluice_proto::event::Event;
 use sluice_proto::message::CommandKind;
 use sluice_proto::timestamp::Timestamp;
@@ -78,6 +79,8 @@ pub(crate) struct Database {
     /// Open approvals and their runs.
     pub(crate) approvals: BTreeMap<String, usize>,
     pub(crate) tickets: u64,
+    /// By template, with a number that every write moves on.
+    pub(crate) breakers: BTreeMap<usize, (u64, Breakers)>,
     pub(crate) timers: BTreeSet<Timer>,
 }
 

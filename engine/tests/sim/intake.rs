@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use sluice_engine::attempt::{AttemptRow, Loss};
+use sluice_engine::breaker::{BreakerChange, Breakers};
 use sluice_engine::{
     Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Report, Situation, State, advance,
     replay,
@@ -105,6 +106,8 @@ pub(crate) struct Working {
     pub(crate) deleted: Vec<(Key, Guard)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) lock_ops: Vec<LockOp>,
+    /// Breakers by template: the number they were read at, what the batch makes of them, whether it does.
+    pub(crate) breakers: BTreeMap<usize, (u64, Breakers, bool)>,
     opened: Vec<(String, usize)>,
     closed: Vec<String>,
     timers_started: Vec<Timer>,
@@ -243,9 +246,16 @@ impl World<'_> {
         input: Input,
         settled: Option<(&Key, Guard)>,
     ) -> Result<(), Refused> {
+        let template = self.runs[&run];
         let Some(working_run) = working.runs.get_mut(&run) else { return Ok(()) };
+        let (_, breakers, _) = working.breakers.entry(template).or_insert_with(|| {
+            let (version, breakers) = self.database.breakers.entry(template).or_default();
+            (*version, breakers.clone(), false)
+        });
+        let breakers = breakers.clone();
         let situation = Situation {
-            template: &self.scenery.templates[self.runs[&run]],
+            breakers: &breakers,
+            template: &self.scenery.templates[template],
             agents: &self.scenery.agents,
             now: self.moment(),
             jitter: self.rng.share() * 2.0 - 1.0,
@@ -296,6 +306,9 @@ impl World<'_> {
             Effect::ReleaseLock(name) => working.lock_ops.push(LockOp::Release { run, name }),
             Effect::OpenApproval(id) => working.opened.push((id, run)),
             Effect::CloseApproval(id) => working.closed.push(id),
+            Effect::ChangeBreaker { step, change } => {
+                self.change_breaker(working, run, &step, &change);
+            }
             Effect::StartTimer(wish) => {
                 working.timers_started.push((run, wish.step, wish.visit, wish.due_at));
             }
@@ -304,6 +317,36 @@ impl World<'_> {
                 working.timers_started.retain(|started| *started != timer);
                 working.timers_stopped.push(timer);
             }
+        }
+    }
+
+    /// Of two trials of one step at once, the second is a break of the promise.
+    fn change_breaker(
+        &mut self,
+        working: &mut Working,
+        run: usize,
+        step: &str,
+        change: &BreakerChange,
+    ) {
+        let template = self.runs[&run];
+        let now = self.moment();
+        let Some((_, breakers, changes)) = working.breakers.get_mut(&template) else { return };
+        *changes = true;
+        let breaker = breakers.entry(step.to_owned()).or_default();
+        let busy = breaker.trial.as_ref().is_some_and(|trial| trial.until > now);
+        let was_open = breaker.opened_at.is_some();
+        *breaker = breaker.after(change);
+        if matches!(change, BreakerChange::Tried { .. }) {
+            self.counts.count("trials of open breakers");
+            if busy || !was_open {
+                self.checker.fail(format!("run-{run} tries '{step}' beside another trial"));
+            }
+        }
+        if breaker.opened_at.is_some() && !was_open {
+            self.counts.count("breakers opened");
+        }
+        if breaker.is_new() {
+            breakers.remove(step);
         }
     }
 
@@ -376,7 +419,11 @@ impl World<'_> {
             working.runs.iter().any(|(run, read)| self.database.sequence(*run) != read.read_at);
         let row = |key| self.database.attempts.get(key).map(|stored| &stored.row);
         let guarded = working.deleted.iter().all(|(key, guard)| guard.holds(row(key)));
-        moved || !guarded
+        let changed = |(template, (read_at, _, changes)): (&usize, &(u64, Breakers, bool))| {
+            let stored = self.database.breakers.get(template).map_or(0, |(version, _)| *version);
+            *changes && stored != *read_at
+        };
+        moved || !guarded || working.breakers.iter().any(changed)
     }
 
     fn write(&mut self, working: &mut Working) {
@@ -393,6 +440,11 @@ impl World<'_> {
             row.replayed = replay(std::mem::replace(&mut row.replayed, blank), &working_run.events);
             row.state = Rc::clone(&working_run.state);
             row.events.extend(working_run.events.iter().cloned());
+        }
+        for (template, (read_at, breakers, changes)) in &working.breakers {
+            if *changes {
+                self.database.breakers.insert(*template, (read_at + 1, breakers.clone()));
+            }
         }
         for (key, _) in &working.deleted {
             self.database.attempts.remove(key);

@@ -1,5 +1,6 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
+mod breakers;
 mod cancel;
 mod dead_letters;
 mod events;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Route> {
         status::route(),
         resume::route(),
         cancel::route(),
+        breakers::route(),
         retry::route(),
         templates::route(),
         list::route(),

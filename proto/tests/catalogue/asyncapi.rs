@@ -105,6 +105,7 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::WORKFLOW_EVENTS, Some("events_request"), Some("events_response")),
     (verb::WORKFLOW_LIST, Some("list_request"), Some("list_response")),
     (verb::WORKFLOW_RESUME, Some("resume_request"), Some("resume_response")),
+    (verb::BREAKER_LIST, None, Some("breakers_response")),
     (verb::WORKFLOW_CANCEL, Some("cancel_request"), Some("cancel_response")),
     (verb::WORKFLOW_RETRY, Some("retry_request"), Some("retry_response")),
     (verb::TEMPLATE_LIST, None, Some("templates_response")),

@@ -3,9 +3,9 @@
 use serde_json::json;
 use sluice_proto::event::{
     AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow,
-    EVENT_VERSION, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput,
-    RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer, StartWorkflow,
-    Status, WaitLock,
+    EVENT_VERSION, Escalate, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow,
+    RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer,
+    StartWorkflow, Status, WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -49,6 +49,7 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::ResumeWorkflow(_) => Some("approval_gate"),
         EventBody::RecordOutput(_)
         | EventBody::CancelWorkflow(_)
+        | EventBody::Escalate(_)
         | EventBody::CompleteStep(_)
         | EventBody::FailStep(_)
         | EventBody::RetryStep(_)
@@ -114,6 +115,8 @@ fn step_bodies() -> Vec<EventBody> {
                 next_lock: None,
                 outcome: Some(Outcome::Failed),
             },
+            exhausted: false,
+            compensates: false,
         }),
         EventBody::RetryStep(RetryStep {
             retry_attempt: 1,
@@ -125,6 +128,7 @@ fn step_bodies() -> Vec<EventBody> {
         EventBody::RollbackStep(RollbackStep {
             reason: "the provider answered 500".into(),
             by_step: "rollback_changes".into(),
+            compensated: None,
         }),
     ]
 }
@@ -212,6 +216,17 @@ fn closing_bodies() -> Vec<EventBody> {
             cancelled_by: "ops@example.com".into(),
             target: "workflow_failed".into(),
             next: Next { next_step: Some("rollback_changes".into()), ..locked_step() },
+        }),
+        EventBody::Escalate(Escalate {
+            issue: None,
+            priority: "urgent".into(),
+            reason: "any_failure".into(),
+            error: "the provider answered 500".into(),
+            error_type: "http_500".into(),
+            escalation_path: vec!["infrastructure".into(), "hitl".into()],
+            channels: vec!["slack".into()],
+            notification_id: "apply_changes.notify.escalation".into(),
+            payload: object(json!({"trigger": "escalation"})),
         }),
     ]
 }

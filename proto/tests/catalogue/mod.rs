@@ -3,6 +3,7 @@
 
 mod api;
 pub(crate) mod asyncapi;
+mod breakers;
 mod events;
 mod messages;
 mod operations;
@@ -47,6 +48,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     entries.push(events::entry());
     entries.extend(roster::entries());
     entries.extend(api::entries());
+    entries.extend(breakers::entries());
     entries.extend(operations::entries());
     entries
 }

@@ -2,4 +2,5 @@
 
 mod approval;
 mod cancel;
+mod failures;
 mod retry;

@@ -59,6 +59,7 @@ pub(super) fn judge(
     check("sequence", &json!(sequences), &json!((1..=sequences.len()).collect::<Vec<_>>()));
     problems.extend(wrong_step_statuses(template, record, state));
     problems.extend(wrong_messages(template, scenario, record));
+    problems.extend(wrong_escalations(template, record));
     problems.extend(wrong_calls(agents, template, scenario, driven));
     problems.extend(wrong_questions(agents, template, scenario, record));
     for (step, expected) in &scenario.asked {
@@ -128,6 +129,23 @@ fn wrong_messages(template: &Template, scenario: &Scenario, record: &Record) -> 
         ));
     }
     problems
+}
+
+/// People are told of the first failure that the template wants told, and of no other.
+fn wrong_escalations(template: &Template, record: &Record) -> Option<String> {
+    let any = template.error_recovery.escalation.as_ref().is_some_and(|e| e.on_any_failure);
+    let wanted = |step: &str| {
+        let path = template.error_handling.get(step).is_some_and(|e| !e.escalation_path.is_empty());
+        let rollback = template.step(step).is_some_and(
+            |step| matches!(&step.kind, StepKind::AgentCall(call) if call.is_rollback),
+        );
+        any || path || rollback
+    };
+    let failed = record.of("fail_step").filter(|event| event["data"]["final"] == true);
+    let expected: Vec<String> =
+        failed.map(|event| text(event, "/step_id")).filter(|step| wanted(step)).take(1).collect();
+    let told: Vec<String> = record.of("escalate").map(|event| text(event, "/step_id")).collect();
+    (told != expected).then(|| format!("escalated: {told:?}, not {expected:?}"))
 }
 
 /// Each attempt is one call, under the key of its visit.

@@ -26,6 +26,7 @@ pub(super) async fn prove(suite: &Suite) {
     let scenarios = scenario::all(suite);
     let agents = scenario::agents(&scenarios).await;
     let world = world(suite, &agents).llm(agents.llm_base_url()).start().await;
+    forget_failures(&world).await;
     let runs = run_all(suite, &world, &scenarios).await;
 
     let mut problems = Vec::new();
@@ -42,6 +43,19 @@ pub(super) async fn prove(suite: &Suite) {
     problems.extend(taken.difference(&all).map(|edge| format!("no template has {edge}")));
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
     world.stop().await;
+}
+
+/// Scenarios that fail run beside others of the same template: no breaker may open for those.
+async fn forget_failures(world: &World) {
+    let statements = [
+        "create function forget() returns trigger language plpgsql as $$
+         begin new.failures := 0; new.opened_at := null; return new; end $$",
+        "create trigger forget before insert or update on breakers
+         for each row execute function forget()",
+    ];
+    for statement in statements {
+        sqlx::query(statement).execute(&world.pool).await.unwrap();
+    }
 }
 
 /// An installation with the templates and agents of a suite; the model is left to the caller.

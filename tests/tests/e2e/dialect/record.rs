@@ -119,6 +119,9 @@ impl Record {
         let mut answered = false;
         for event in &self.events {
             let step = text(event, "/step_id");
+            if event["action"] == "rollback_step" && !event["data"]["compensated"].is_null() {
+                attempts.push((format!("{step}.undo"), 1));
+            }
             if !matches!(template.step(&step).map(|step| &step.kind), Some(StepKind::AgentCall(_)))
             {
                 continue;
@@ -167,7 +170,8 @@ impl Record {
             with.map(|event| text(event, "/data/notification_id"))
         };
         let delivered: Vec<String> = ids("delivered").collect();
-        ids("requested").filter(|id| !delivered.contains(id)).collect()
+        let escalated = self.of("escalate").map(|event| text(event, "/data/notification_id"));
+        ids("requested").chain(escalated).filter(|id| !delivered.contains(id)).collect()
     }
 
     /// Whether everybody was told about every pause of this step.
@@ -186,10 +190,12 @@ impl Record {
         (ends != 1).then(|| format!("{ends} ends: {:#?}", self.trace(template)))
     }
 
-    /// Triggers of the messages in one state of delivery, in order; announcements of approvals left out.
+    /// Triggers of the messages in one state of delivery, in order; announcements of approvals and
+    /// escalations left out.
     pub(super) fn triggers(&self, status: &str) -> Vec<String> {
         let with = self.of("notify").filter(|event| {
-            event["data"]["status"] == status && event["data"]["trigger"] != "approval"
+            let trigger = &event["data"]["trigger"];
+            event["data"]["status"] == status && trigger != "approval" && trigger != "escalation"
         });
         with.map(|event| text(event, "/data/trigger")).collect()
     }
