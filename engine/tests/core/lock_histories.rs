@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, json};
+use sluice_engine::breaker::Breakers;
 use sluice_engine::template::Template;
 use sluice_engine::{Advance, Decision, Effect, Input, Report, Situation, State, advance, wishes};
 use sluice_proto::agents::AgentCatalogue;
@@ -176,6 +177,7 @@ impl<'a> History<'a> {
         ops: &mut Vec<Op>,
     ) -> bool {
         let situation = Situation {
+            breakers: &Breakers::new(),
             template: self.template(run),
             agents: self.catalogue,
             now: self.now,
