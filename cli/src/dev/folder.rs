@@ -39,19 +39,10 @@ impl DataFolder {
         Ok(Self { root })
     }
 
-    /// An error when a folder holds something and is not ours.
-    pub(super) fn refuse_others(path: &Path) -> Result<(), CliError> {
-        match path.join(MARKER).exists() || is_empty(path)? {
-            true => Ok(()),
-            false => Err(not_ours(path)),
-        }
-    }
-
     /// Removes everything that is ours from a folder that is. Files of others stay. Blocks the thread.
     pub(super) fn wipe(path: &Path, progress: &Progress) -> Result<(), CliError> {
-        Self::refuse_others(path)?;
-        if !path.exists() {
-            return Ok(());
+        if !path.join(MARKER).exists() {
+            return if is_empty(path)? { Ok(()) } else { Err(not_ours(path)) };
         }
         sluice_servers::erase(path, progress)?;
         for name in [SECRET, CONNECTION] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluice_gateway::GatewayError;
 use sluice_servers::{Exit, Options, Progress, Servers};
 use sluice_worker::AgentsFile;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use super::folder::DataFolder;
@@ -140,20 +140,17 @@ fn check_free(
 }
 
 async fn prepare(plan: &Plan, progress: &Progress) -> Result<DataFolder, CliError> {
-    let (data, fresh, progress) = (plan.data.clone(), plan.fresh, progress.clone());
-    if fresh {
-        DataFolder::refuse_others(&data)?;
-        for folder in [data.join(DEMO), data.clone()] {
+    let failed = |error: JoinError| CliError::Failed(error.to_string());
+    if plan.fresh {
+        let (data, progress) = (plan.data.clone(), progress.clone());
+        // Refused while somebody works on the folder, so this comes first.
+        spawn_blocking(move || DataFolder::wipe(&data, &progress)).await.map_err(failed)??;
+        for folder in [plan.data.join(DEMO), plan.data.clone()] {
             Example::in_folder(folder).erase().await?;
         }
     }
-    let opened = spawn_blocking(move || {
-        if fresh {
-            DataFolder::wipe(&data, &progress)?;
-        }
-        DataFolder::open(&data)
-    });
-    opened.await.map_err(|error| CliError::Failed(error.to_string()))?
+    let data = plan.data.clone();
+    spawn_blocking(move || DataFolder::open(&data)).await.map_err(failed)?
 }
 
 /// None: somebody wanted to stop meanwhile, and nothing runs.

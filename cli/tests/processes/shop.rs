@@ -13,6 +13,7 @@ use sluice_tests::run;
 
 use super::dev::Dev;
 use sluice_tests::processes::folder::Folder;
+use sluice_tests::processes::process::Process;
 use sluice_tests::processes::site::Api;
 
 /// The agents run real tests and wait for real services, beside whatever else this machine does.
@@ -102,7 +103,7 @@ fn pull_request(number: usize, branch: &str) -> Value {
 fn the_five_workflows_reach_what_the_guide_says() {
     run(async {
         let folder = Folder::new("defaults");
-        let (_shop, dev) = start(&folder).await;
+        let (shop, dev) = start(&folder).await;
         let said = dev.process.output();
         assert!(said.contains("the example's; --agents FILE names others"), "{said}");
         assert!(said.contains("data/shop; a branch it does not have"), "{said}");
@@ -134,6 +135,13 @@ fn the_five_workflows_reach_what_the_guide_says() {
             }
             ends.insert(template, dev.api.wait_for(template, status, LIMIT).await);
         }
+        // Somebody who wants to begin anew beside this one is refused, and takes nothing away.
+        let args = ["dev", "--data", "data", "--fresh"];
+        let free = ["--gateway-addr", "127.0.0.1:0", "--state-addr", "127.0.0.1:0"];
+        let mut second =
+            Process::sluice(folder.path(), "second.log", &[&args[..], &free[..]].concat(), &[]);
+        assert_eq!(second.ended(LIMIT).await.code(), Some(1), "{}", second.output());
+        assert!(shop.home().join("repository.git").exists());
         let remarks = ends[PULL_REQUEST]["outputs"]["code_review"]["remarks"].to_string();
         assert!(
             remarks.contains("'feature/test'") && remarks.contains("feature/gift-wrap"),
