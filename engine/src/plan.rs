@@ -246,7 +246,10 @@ fn known_risk(state: &State, approval: &Approval) -> Option<Map<String, Value>> 
             Some(assessment)
         }
         Some(Risk::UsePrevious { step }) => {
-            Some(state.answers.get(step).cloned().unwrap_or_default())
+            let mut assessment = state.answers.get(step).cloned().unwrap_or_default();
+            let by = state.decisions.get(step).and_then(|decision| decision.get("decided_by"));
+            assessment.insert("decided_by".to_owned(), by.cloned().unwrap_or_default());
+            Some(assessment)
         }
         Some(Risk::Llm { rules, .. }) => {
             let mut assessment = route::by_rules(rules, &RunScope::new(state)).0?;

@@ -13,11 +13,13 @@ mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
 mod guide;
+mod model;
 mod names;
 #[cfg(feature = "full")]
 mod other_languages;
 mod outages;
 mod own_work;
+mod reference;
 mod shared_work;
 #[cfg(feature = "full")]
 mod shell;

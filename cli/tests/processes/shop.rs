@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use axum::routing::post;
-use axum::{Json, Router};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sluice_tests::run;
@@ -17,10 +15,10 @@ use sluice_tests::processes::process::Process;
 use sluice_tests::processes::site::Api;
 
 /// The agents run real tests and wait for real services, beside whatever else this machine does.
-const LIMIT: Duration = Duration::from_secs(240);
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 /// As many as the plain run has time for.
 const CROWD: usize = if cfg!(feature = "full") { 20 } else { 4 };
-const PULL_REQUEST: &str = "pr-deployment";
+pub(crate) const PULL_REQUEST: &str = "pr-deployment";
 
 /// The example in a data folder; its services outlive Sluice, and go with the test.
 pub(crate) struct Shop(PathBuf);
@@ -78,24 +76,24 @@ async fn start(folder: &Folder) -> (Shop, Dev) {
     start_with(folder, &[]).await
 }
 
-async fn start_with(folder: &Folder, env: &[(&str, String)]) -> (Shop, Dev) {
+pub(crate) async fn start_with(folder: &Folder, env: &[(&str, String)]) -> (Shop, Dev) {
     let shop = Shop::in_folder(folder.path().join("data"));
     let dev = Dev::start_plain(folder.path(), "data", env).await;
     (shop, dev)
 }
 
-async fn begin(api: &Api, template: &str, id: &str, context: Value) {
+pub(crate) async fn begin(api: &Api, template: &str, id: &str, context: Value) {
     let (status, body) = api.execute(template, id, context).await.unwrap();
     assert_eq!(status, 200, "{body}");
 }
 
-async fn approve(api: &Api, id: &str) {
+pub(crate) async fn approve(api: &Api, id: &str) {
     let body = json!({"approval_decision": "approved", "approver": "ada"});
     let (status, body) = api.post(&format!("/workflow/resume/{id}"), &body).await.unwrap();
     assert_eq!(status, 200, "{body}");
 }
 
-fn pull_request(number: usize, branch: &str) -> Value {
+pub(crate) fn pull_request(number: usize, branch: &str) -> Value {
     json!({"pr_number": number, "branch": branch, "title": format!("Change {number}")})
 }
 
@@ -193,47 +191,6 @@ fn the_examples_branches_end_as_their_names_promise() {
         let changelog = shop.git(&["show", "main:CHANGELOG.md"]);
         assert!(changelog.contains("- #4: Change 4"), "{changelog}");
         assert_eq!(dev.process.stopped_by(Signal::TERM).await, Some(0));
-    });
-}
-
-/// A model that has a concern about the change, and then lets it go on.
-async fn model(Json(question): Json<Value>) -> Json<Value> {
-    let asked = question["messages"].to_string();
-    let answer = if asked.contains("May pull request") {
-        json!({"decision": "proceed", "reasoning": "the concern is none"})
-    } else if asked.contains("How risky is it") {
-        json!({"risk_level": "high", "approver_role": "devops_engineer", "reasoning": "air"})
-    } else {
-        json!({"summary": "nearly", "concerns": ["wraps air"]})
-    };
-    Json(json!({"choices": [{"message": {"role": "assistant", "content": answer.to_string()}}]}))
-}
-
-#[test]
-fn a_configured_model_is_asked_where_no_rule_matches() {
-    run(async {
-        let folder = Folder::new("model");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let service = Router::new().route("/v1/chat/completions", post(model));
-        let server = tokio::spawn(async move { axum::serve(listener, service).await });
-        let env = [("SLUICE_LLM_BASE_URL", url), ("SLUICE_LLM_MODEL", "scripted".to_owned())];
-        let (_shop, dev) = start_with(&folder, &env).await;
-        begin(&dev.api, PULL_REQUEST, "asked", pull_request(1, "feature/gift-wrap")).await;
-        let paused = dev.api.wait_for("asked", "paused", LIMIT).await;
-        let review = &paused["outputs"]["code_review"];
-        assert_eq!(review["model_review"]["concerns"], json!(["wraps air"]), "{paused:#}");
-        assert_eq!(review["reasoning"], "the concern is none");
-        let path = "/workflow/asked/events?action=complete_step&limit=1";
-        let (_, history) = dev.api.get(path).await.unwrap();
-        assert_eq!(history["events"][0]["data"]["decided_by"], "model", "{history:#}");
-        let approval = &paused["pending_approval"];
-        assert_eq!(
-            json!([approval["risk_level"], approval["approver_role"], approval["reasoning"]]),
-            json!(["high", "devops_engineer", "air"])
-        );
-        assert_eq!(dev.process.stopped_by(Signal::TERM).await, Some(0));
-        server.abort();
     });
 }
 

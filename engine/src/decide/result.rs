@@ -162,7 +162,10 @@ fn succeed(
             gate_answered(situation, state, outstanding, step, gate, answer)
         }
         OutstandingWork::Risk(step, approval) => {
-            ask_or_pass(situation.template, state, step, approval, answer)
+            let mut assessment = answer;
+            // Whatever the model claims about it.
+            assessment.insert("decided_by".to_owned(), json!("model"));
+            ask_or_pass(situation.template, state, step, approval, assessment)
         }
         OutstandingWork::Message(step, message) => {
             message_settled(situation, state, step, message, "delivered", None)
@@ -390,6 +393,7 @@ pub(super) fn fail_or_retry(
                 ("risk_level".to_owned(), json!("high")),
                 ("approver_role".to_owned(), json!("devops_engineer")),
                 ("reasoning".to_owned(), json!(format!("risk unknown: {}", fail.error))),
+                ("decided_by".to_owned(), json!("system")),
             ]);
             let asked = ask_or_pass(situation.template, state, step, approval, assessment);
             let failed = NewEvent::of(&step.id, EventBody::FailStep(fail));

@@ -111,6 +111,17 @@ fn risks_that_need_no_model() {
 }
 
 #[test]
+fn the_record_says_who_assessed_the_risk() {
+    let by = |run: &Run| run.data("pause_workflow")["risk_assessment"]["decided_by"].clone();
+    let mut asked = asking(LLM);
+    asked.ok("approve.risk", json!({"risk_level": "low", "decided_by": "rules"}));
+    assert_eq!(by(&asked), "model", "whatever it claims");
+    let mut silent = asking(LLM);
+    silent.exhaust("approve.risk");
+    assert_eq!(by(&silent), "system");
+}
+
+#[test]
 fn the_assessment_of_an_earlier_gate() {
     let text = "steps:
   - id: review
@@ -131,6 +142,7 @@ fn the_assessment_of_an_earlier_gate() {
         (pending.risk_level.as_str(), pending.approver_role.as_deref()),
         ("critical", Some("cto"))
     );
+    assert_eq!(run.data("pause_workflow")["risk_assessment"]["decided_by"], "model");
 }
 
 const TWO: &str = ", risk_assessment: {type: override, risk_level: critical, requires_multiple_approvals: true, approval_count: 2}";
