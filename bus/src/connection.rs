@@ -18,6 +18,8 @@ use crate::url::ServerUrl;
 
 /// Headers and protocol envelope around a body that just fits.
 const PAYLOAD_MARGIN: usize = 16 * 1024;
+/// Who starts waits this long for the server without a word.
+const SILENT_WAIT: Duration = Duration::from_secs(2);
 /// A dead peer is noticed after about three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest wait between two attempts to reconnect.
@@ -338,8 +340,9 @@ async fn first_connection(
     options: &ConnectOptions,
     limit: Duration,
 ) -> Result<Client, BusError> {
-    let until = Instant::now() + limit;
-    let mut attempt = 1;
+    let started = Instant::now();
+    let until = started + limit;
+    let (mut attempt, mut told) = (1, false);
     loop {
         let error = match options.clone().connect(url.address.as_str()).await {
             Ok(client) => return Ok(client),
@@ -356,6 +359,13 @@ async fn first_connection(
         );
         if hopeless || Instant::now() + delay >= until {
             return Err(BusError::Connect { url: url.address.clone(), reason: error.to_string() });
+        }
+        if !told && started.elapsed() >= SILENT_WAIT {
+            tracing::warn!(
+                nats.address = url.address, %error,
+                "NATS does not answer yet; waiting for it up to {} s", limit.as_secs()
+            );
+            told = true;
         }
         sleep(delay).await;
     }

@@ -272,13 +272,31 @@ pub struct ListRequest {
     /// Leave out this many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u32>,
+    /// Go on where an answer was cut: its `next`, under the same conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<ListCursor>,
 }
 
 /// Answer to `workflow.list`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListResponse {
-    /// Newest first.
+    /// Newest first; as many as fit into one message.
     pub workflows: Vec<WorkflowSummary>,
+    /// Set when there are more than fit: to be asked with. Over REST the pages are joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ListCursor>,
+}
+
+/// A place in the list of runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListCursor {
+    /// Start of the last run before it.
+    pub started_at: Timestamp,
+    /// Id of that run.
+    pub workflow_id: String,
+    /// What is left of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u32>,
 }
 
 /// Body of `workflow.events`.

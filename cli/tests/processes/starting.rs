@@ -43,6 +43,12 @@ fn every_role_says_that_nats_is_missing() {
                 assert!(said.contains(&part) && !said.contains("hush"), "{said}");
             }
         }
+        // Long before they give up they say what they wait for.
+        for role in ["coordinator", "worker", "gateway"] {
+            let log =
+                std::fs::read_to_string(site.folder.path().join(format!("{role}.log"))).unwrap();
+            assert!(log.contains("NATS does not answer yet") && !log.contains("hush"), "{log}");
+        }
     });
 }
 

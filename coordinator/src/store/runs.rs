@@ -138,9 +138,9 @@ pub(super) fn column<'r, R, T>(rows: &'r [R], field: impl Fn(&'r R) -> T) -> Vec
 }
 
 /// Finished runs listed when the caller sets no limit.
-const DEFAULT_FINISHED: i64 = 1_000;
+const DEFAULT_FINISHED: u32 = 1_000;
 /// Most runs in one answer.
-const MAX_LISTED: i64 = 10_000;
+const MAX_LISTED: u32 = 10_000;
 
 /// Runs, newest first: every open one and the newest finished ones, or a page.
 pub(crate) async fn list(
@@ -148,7 +148,12 @@ pub(crate) async fn list(
     request: &ListRequest,
 ) -> Result<Vec<WorkflowSummary>, StoreError> {
     let status = request.status.map(Status::as_str);
-    let rows = match (request.limit, request.offset) {
+    let after = request.after.as_ref();
+    let (limit, offset) = match after {
+        Some(after) => (after.left, after.left.map(|_| 0)),
+        None => (request.limit, request.offset),
+    };
+    let rows = match (limit, offset) {
         (None, None) => sqlx::query(
             "select workflow_id, status, current_step, started_at, template_name, completed_at,
                     updated_at, failed_step, error_message
@@ -161,27 +166,46 @@ pub(crate) async fn list(
                        order by started_at desc, workflow_id desc limit $3)) r
               where ($1::text is null or status = $1)
                 and ($2::text is null or template_name = $2)
+                and ($5::timestamptz is null or (started_at, workflow_id) < ($5, $6))
               order by started_at desc, workflow_id desc",
         )
         .bind(status)
         .bind(&request.template_name)
-        .bind(DEFAULT_FINISHED)
-        .bind(MAX_LISTED),
+        .bind(i64::from(DEFAULT_FINISHED))
+        .bind(i64::from(MAX_LISTED))
+        .bind(after.map(|after| Moment::from(after.started_at)))
+        .bind(after.map(|after| &after.workflow_id)),
         (limit, offset) => sqlx::query(
             "select workflow_id, status, current_step, started_at, template_name, completed_at,
                     updated_at, failed_step, error_message
                from runs
               where ($1::text is null or status = $1) and ($2::text is null or template_name = $2)
+                and ($5::timestamptz is null or (started_at, workflow_id) < ($5, $6))
               order by started_at desc, workflow_id desc limit $3 offset $4",
         )
         .bind(status)
         .bind(&request.template_name)
-        .bind(limit.map_or(DEFAULT_FINISHED, i64::from).min(MAX_LISTED))
-        .bind(i64::from(offset.unwrap_or(0))),
+        .bind(i64::from(effective_limit(limit)))
+        .bind(i64::from(offset.unwrap_or(0)))
+        .bind(after.map(|after| Moment::from(after.started_at)))
+        .bind(after.map(|after| &after.workflow_id)),
     }
     .fetch_all(connection)
     .await?;
     rows.iter().map(summary).collect()
+}
+
+fn effective_limit(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(DEFAULT_FINISHED).min(MAX_LISTED)
+}
+
+/// How many a request lists at most; none when it asks for every open run.
+pub(crate) fn list_limit(request: &ListRequest) -> Option<u32> {
+    match &request.after {
+        Some(after) => after.left.map(|left| effective_limit(Some(left))),
+        None if request.limit.is_none() && request.offset.is_none() => None,
+        None => Some(effective_limit(request.limit)),
+    }
 }
 
 fn summary(row: &sqlx::postgres::PgRow) -> Result<WorkflowSummary, StoreError> {

@@ -5,7 +5,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sluice_proto::api::{ListRequest, WorkflowSummary, verb};
+use sluice_proto::api::{ListCursor, ListRequest, WorkflowSummary, verb};
 use sluice_proto::error::ErrorCode;
 use sluice_proto::event::Status;
 
@@ -14,6 +14,9 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::openapi::Route;
 use crate::query;
+
+/// Pages of one answer at most; each is as large as NATS carries, unless runs vanish under it.
+const MAX_PAGES: u32 = 1_000;
 
 pub(super) fn route() -> Route {
     Route::get("/workflows", list)
@@ -35,9 +38,17 @@ async fn list(
     caller: Caller,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Failure> {
-    let request = read(raw.as_deref().unwrap_or_default())?;
-    let answer = app.coordinator.ask(verb::WORKFLOW_LIST, &request, &caller).await?;
-    bare_array(&answer).map(super::json)
+    let mut request = read(raw.as_deref().unwrap_or_default())?;
+    let mut joined = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let answer = app.coordinator.ask(verb::WORKFLOW_LIST, &request, &caller).await?;
+        request.after = join(&mut joined, &answer)?;
+        if request.after.is_none() {
+            break;
+        }
+    }
+    joined.extend_from_slice(if joined.is_empty() { b"[]" } else { b"]" });
+    Ok(super::json(joined))
 }
 
 /// A misspelt status or limit would otherwise silently select other runs than were meant.
@@ -63,17 +74,27 @@ fn status(text: &str) -> Result<Status, Failure> {
     })
 }
 
-/// Cuts the array out of the coordinator's object without reading it.
-fn bare_array(answer: &Bytes) -> Result<Bytes, Failure> {
+/// Adds the elements of one page to the array that is being written, without reading them; gives the place
+/// of the next page.
+fn join(joined: &mut Vec<u8>, answer: &Bytes) -> Result<Option<ListCursor>, Failure> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
         workflows: &'a RawValue,
+        next: Option<ListCursor>,
     }
     let parsed: Answer<'_> = serde_json::from_slice(answer).map_err(|error| {
         Failure::new(ErrorCode::Internal, format!("the coordinator's list cannot be read: {error}"))
     })?;
-    Ok(Bytes::copy_from_slice(parsed.workflows.get().as_bytes()))
+    let array = parsed.workflows.get();
+    let elements = array.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let elements = elements
+        .ok_or_else(|| Failure::new(ErrorCode::Internal, "the coordinator's list is no list"))?;
+    if !elements.trim().is_empty() {
+        joined.push(if joined.is_empty() { b'[' } else { b',' });
+        joined.extend_from_slice(elements.as_bytes());
+    }
+    Ok(parsed.next)
 }
 
 #[cfg(test)]
@@ -103,5 +124,21 @@ mod tests {
         ] {
             assert_eq!(read(raw).unwrap_err().error().errors[0].field, field, "{raw}");
         }
+    }
+
+    #[test]
+    fn pages_become_one_array() {
+        let mut joined = Vec::new();
+        let page = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let next = join(
+            &mut joined,
+            &page(
+                r#"{"workflows":[{"a":1},{"a":2}],"next":{"started_at":"2031-03-04T05:06:07Z","workflow_id":"x"}}"#,
+            ),
+        );
+        assert_eq!(next.unwrap().unwrap().workflow_id, "x");
+        assert!(join(&mut joined, &page(r#"{"workflows":[]}"#)).unwrap().is_none());
+        assert!(join(&mut joined, &page(r#"{"workflows":[{"a":3}]}"#)).unwrap().is_none());
+        assert_eq!(joined, br#"[{"a":1},{"a":2},{"a":3}"#);
     }
 }

@@ -4,10 +4,10 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
     CancelCleanup, CancelRequest, CancelResponse, EventRecord, EventsRequest, EventsResponse,
-    ExecuteRequest, ExecuteResponse, HealthResponse, ListRequest, ListResponse, PendingApproval,
-    ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse, StatusResponse,
-    TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse, WorkflowRequest,
-    WorkflowSummary,
+    ExecuteRequest, ExecuteResponse, HealthResponse, ListCursor, ListRequest, ListResponse,
+    PendingApproval, ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse,
+    StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse,
+    WorkflowRequest, WorkflowSummary,
 };
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::event::{Status, StepStatus};
@@ -132,6 +132,11 @@ fn list() -> ListRequest {
         template_name: Some(TEMPLATE.into()),
         limit: Some(50),
         offset: Some(100),
+        after: Some(ListCursor {
+            started_at: moment(0),
+            workflow_id: "hotfix-5d20c1e7".into(),
+            left: Some(50),
+        }),
     }
 }
 
@@ -147,7 +152,7 @@ fn list_response() -> ListResponse {
         failed_step: None,
         error_message: None,
     };
-    ListResponse { workflows: vec![summary] }
+    ListResponse { workflows: vec![summary], next: None }
 }
 
 fn resume() -> ResumeRequest {

@@ -10,6 +10,7 @@ mod first_run;
 mod idle;
 mod liveness;
 mod locks;
+mod long_list;
 mod protocol;
 mod record;
 mod waits;
