@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sluice_engine::template::StepKind;
 use sluice_tests::run;
 
 use super::drive::Driven;
@@ -10,7 +11,7 @@ use super::prove::{Outcome, prove, run_all, world};
 use super::suite::Suite;
 use super::{judge, scenario};
 
-const OWN: Suite = Suite {
+pub(super) const OWN: Suite = Suite {
     templates: &[
         ("docs-update", include_str!("../../../../templates/docs-update.workflow.yaml")),
         ("feature", include_str!("../../../../templates/feature.workflow.yaml")),
@@ -44,6 +45,33 @@ fn every_template_of_the_project_is_here() {
         names.filter_map(|name| name.strip_suffix(".workflow.yaml").map(str::to_owned)).collect();
     names.sort();
     assert_eq!(names, OWN.templates.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+}
+
+/// What an agent has to deliver stands in its schema; the rest of what templates read comes from gates
+/// (`path`), from people, and from failures (`error`).
+#[test]
+fn the_schemas_have_every_output_that_the_templates_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let agents: Value = serde_saphyr::from_str(&read("agents.yaml")).unwrap();
+    let mut checked = 0;
+    for ((name, text), (_, template)) in OWN.templates.iter().zip(OWN.load()) {
+        for place in text.split("outputs.").skip(1) {
+            let end = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+            let mut path = place.split('.').map(|part| part.split(end).next().unwrap());
+            let (step, key) = (path.next().unwrap(), path.next().unwrap_or_default());
+            let StepKind::AgentCall(call) = &template.step(step).unwrap().kind else { continue };
+            if ["path", "error"].contains(&key) {
+                continue;
+            }
+            let schema = agents["agents"][call.agent.as_str()]["output_schema"].as_str().unwrap();
+            let schema: Value = serde_json::from_str(&read(schema)).unwrap();
+            let known = schema["properties"].get(key).is_some();
+            assert!(known, "{name} reads {step}.{key}, which {} need not say", call.agent.as_str());
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked}");
 }
 
 #[test]

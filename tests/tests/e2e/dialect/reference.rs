@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
 use sluice_engine::template;
 
-use super::keys;
+use super::own::OWN;
+use super::{DIALECT, keys};
 
 const REFERENCE: &str = include_str!("../../../../templates/README.md");
 
@@ -40,6 +42,23 @@ fn every_key_has_an_example() {
     // Words of one key are a table's business, not an example's.
     let keys: Vec<&String> = unused.iter().filter(|name| !name.contains(" = ")).collect();
     assert!(keys.is_empty(), "no example shows {keys:#?}");
+}
+
+/// An editor underlines nothing in a template that is as it should be.
+#[test]
+fn the_schema_for_editors_takes_every_template() {
+    let schema = jsonschema::validator_for(&template::schema()).unwrap();
+    let own = OWN.templates.iter().chain(DIALECT.templates).copied();
+    for (name, text) in examples().into_iter().chain(own) {
+        let value: Value = serde_saphyr::from_str(text).unwrap();
+        let problems: Vec<String> = schema
+            .iter_errors(&value)
+            .map(|problem| format!("{}: {problem}", problem.instance_path()))
+            .collect();
+        assert_eq!(problems, [""; 0], "{name}");
+    }
+    let wrong = json!({"name": "x", "steps": [{"id": "a", "type": "agent_call"}]});
+    assert!(!schema.is_valid(&wrong), "a call without an agent");
 }
 
 /// Every key stands in a table beside what it means.
