@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use sluice_engine::template::Template;
+use sluice_engine::template::{CircuitBreaker, Template};
 use sluice_tests::World;
 use sluice_tests::agents::Agents;
 
@@ -26,7 +26,6 @@ pub(super) async fn prove(suite: &Suite) {
     let scenarios = scenario::all(suite);
     let agents = scenario::agents(&scenarios).await;
     let world = world(suite, &agents).llm(agents.llm_base_url()).start().await;
-    forget_failures(&world).await;
     let runs = run_all(suite, &world, &scenarios).await;
 
     let mut problems = Vec::new();
@@ -74,16 +73,35 @@ pub(super) async fn run_all<'s>(
     world: &World,
     scenarios: impl IntoIterator<Item = &'s Scenario>,
 ) -> Vec<Outcome<'s>> {
+    forget_failures(world).await;
     let board = Board::start(world.pool.clone());
     let loaded = suite.load();
-    let drives = scenarios.into_iter().map(|scenario| {
+    let template = |scenario: &Scenario| {
         let (_, template) = loaded.iter().find(|(name, _)| *name == scenario.template).unwrap();
-        let (template, board) = (Arc::clone(template), &board);
+        Arc::clone(template)
+    };
+    let drive = |scenario| {
+        let (template, board) = (template(scenario), &board);
         async move {
             let driven = drive::drive(world, board, &template, scenario).await;
             Outcome { scenario, driven, template }
         }
-    });
+    };
+    let (alone, together): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| opens_a_breaker(&template(scenario), scenario));
     // Not all at once: a wait for a retry must not be mistaken for a busy machine.
-    futures::stream::iter(drives).buffer_unordered(24).collect().await
+    let together = futures::stream::iter(together.into_iter().map(drive)).buffer_unordered(24);
+    // For a moment a breaker is open before it forgets.
+    let alone = futures::stream::iter(alone.into_iter().map(drive)).buffered(1);
+    together.chain(alone).collect().await
+}
+
+/// Whether a step with a sensitive breaker fails for good.
+fn opens_a_breaker(template: &Template, scenario: &Scenario) -> bool {
+    template.error_handling.iter().any(|(step, entry)| {
+        let sensitive = |breaker: CircuitBreaker| breaker.enabled && breaker.failure_threshold < 5;
+        let label = template.failure_label(step);
+        entry.circuit_breaker.is_some_and(sensitive)
+            && scenario.trace.iter().any(|line| line.starts_with(&format!("{step} {label} (")))
+    })
 }
