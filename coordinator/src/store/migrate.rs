@@ -37,8 +37,15 @@ pub(crate) async fn migrate(owner_url: &str, run_time_url: &str) -> Result<(), S
         StoreError::Unreadable { what: "schema".to_owned(), cause: error.to_string() }
     })?;
     let run_time = PgConnectOptions::from_str(run_time_url)?;
+    let mut transaction = connection.begin().await?;
+    // PostgreSQL refuses a grant on a table that another coordinator is granting on, or making partitions
+    // of, at the same moment; the latter takes this lock.
+    sqlx::query("select pg_advisory_xact_lock(hashtext('ensure_event_partitions'))")
+        .execute(&mut *transaction)
+        .await?;
     for grant in GRANTS.iter().copied() {
-        sqlx::query(grant).bind(run_time.get_username()).execute(&mut connection).await?;
+        sqlx::query(grant).bind(run_time.get_username()).execute(&mut *transaction).await?;
     }
+    transaction.commit().await?;
     Ok(connection.close().await?)
 }
