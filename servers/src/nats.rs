@@ -36,6 +36,10 @@ pub(crate) fn write_config(
         "server_name": server_name(data),
         "listen": format!("127.0.0.1:{port}"),
         "max_payload": MAX_PAYLOAD,
+        // A client that is frozen goes on getting its share of what is sent to its queue group, and loses
+        // it; the server's default lets it do so for four minutes.
+        "ping_interval": "10s",
+        "ping_max": 2,
         "authorization": { "users": [{ "user": USER, "password": secrets.nats_password }] },
         "jetstream": jetstream,
     });

@@ -309,6 +309,12 @@ pub(crate) async fn find_overdue(
     .collect()
 }
 
+/// Whether any worker has anything.
+pub(crate) async fn any_leased(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let leased = "select exists (select from attempts where lease_until is not null)";
+    Ok(sqlx::query_scalar(leased).fetch_one(connection).await?)
+}
+
 /// Lanes with attempts that were published and that no worker has taken: `(agent, urgent)`.
 pub(crate) async fn queued_lanes(
     connection: &mut PgConnection,

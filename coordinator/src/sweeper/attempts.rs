@@ -10,21 +10,24 @@ use sluice_proto::ids::{AgentName, CommandId};
 use sluice_proto::timestamp::Timestamp;
 use sqlx::Acquire;
 
-use super::{Leases, SweepError};
+use super::SweepError;
 use crate::coordinator::{Shared, now};
 use crate::dispatcher;
 use crate::intake::{Item, ReplyTo, Work};
 use crate::store::attempts::{self, AttemptKey, LaneQuery, StoredAttempt, Unchanged};
 
-/// What the clock alone says.
-pub(super) async fn sweep_overdue(shared: &Arc<Shared>, leases: Leases) -> Result<(), SweepError> {
+/// What the clock alone says. Whether it says anything about leases is asked once they are read.
+pub(super) async fn sweep_overdue(
+    shared: &Arc<Shared>,
+    judges_leases: impl FnOnce() -> bool,
+) -> Result<(), SweepError> {
     let now = now();
     let grace_ago =
         Timestamp::from_micros(now.as_micros() - PUBLISH_GRACE_MS.cast_signed() * 1_000);
     let mut connection = shared.pool.acquire().await?;
     let mut overdue = attempts::find_overdue(&mut connection, now.into(), grace_ago.into()).await?;
     drop(connection);
-    if leases == Leases::Spared {
+    if !judges_leases() {
         overdue.retain(|stored| stored.row.lease_until.is_none());
     }
     act(shared, overdue, None, now).await

@@ -4,6 +4,7 @@
 //! one of them meets.
 
 mod attempts;
+mod judging;
 mod locks;
 mod timers;
 mod watchdog;
@@ -18,7 +19,8 @@ pub(crate) use attempts::lose;
 
 use crate::coordinator::Shared;
 use crate::roster;
-use crate::store::{self, StoreError, dead_letters, events, requests, workers};
+use crate::store::{StoreError, dead_letters, events, requests, workers};
+use judging::Judging;
 
 /// Time between two sweeps; moved by up to a fifth, so that coordinators do not sweep in step.
 const INTERVAL_MS: u64 = 500;
@@ -45,33 +47,21 @@ impl From<sqlx::Error> for SweepError {
 /// Sweeps until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let (mut watched, mut kept) = (Instant::now(), None);
-    // Since when heartbeats get through, as far as anybody can tell.
-    let mut hears_since = None;
+    let mut judging = Judging::new(shared.lease_ms);
     let mut failing = false;
-    let mut looked = Instant::now();
     loop {
         let wait = Duration::from_millis(fastrand::u64(INTERVAL_MS * 4 / 5..=INTERVAL_MS * 6 / 5));
+        let pause = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => return,
         }
+        judging.begins(wait, pause.elapsed());
         let watch = watched.elapsed() >= WATCHDOG_INTERVAL;
         let keep = kept.is_none_or(|at: Instant| at.elapsed() >= HOUSEKEEPING_INTERVAL);
-        let lease = Duration::from_millis(shared.lease_ms);
-        // A machine that holds this loop up holds workers and their heartbeats up as well.
-        if looked.elapsed() > lease / 3 + wait {
-            shared.hearing.has_failed();
-        }
-        looked = Instant::now();
-        let hears = hears_since.is_some_and(|at: Instant| at.elapsed() >= lease)
-            && !shared.hearing.failed_within(lease);
-        let leases = if hears { Leases::Judged } else { Leases::Spared };
-        match sweep(&shared, leases, watch, keep).await {
-            Ok(()) => {
-                // After an absence, heartbeats may still be held up for as long as a connection takes
-                // to come back, here or in another coordinator.
-                let held_up = if failing { store::ACQUIRE_TIMEOUT } else { Duration::ZERO };
-                hears_since = hears_since.or_else(|| Some(Instant::now() + held_up));
+        match sweep(&shared, &judging, watch, keep).await {
+            Ok(heard) => {
+                judging.ends(heard, failing);
                 failing = false;
                 if watch {
                     watched = Instant::now();
@@ -81,7 +71,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                 }
             }
             Err(error) => {
-                hears_since = None;
+                judging.fails();
                 // Told once an absence, not twice a second.
                 if !failing {
                     tracing::warn!(%error, "a sweep failed; the next one tries again");
@@ -92,26 +82,21 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Whether a silent worker is a lost one. When NATS, PostgreSQL or this coordinator was away or behind, it
-/// is not: its heartbeats could not get through, so a whole lease passes first in which they can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leases {
-    Judged,
-    Spared,
-}
-
+/// Gives whether heartbeats come through.
 async fn sweep(
     shared: &Arc<Shared>,
-    leases: Leases,
+    judging: &Judging,
     watch: bool,
     keep: bool,
-) -> Result<(), SweepError> {
+) -> Result<bool, SweepError> {
     locks::sweep(shared).await?;
     timers::sweep(shared).await?;
     // Asked first: without NATS nothing is swept.
     let created = shared.bus.steps_stream_created().await?;
-    attempts::sweep_overdue(shared, leases).await?;
-    if leases == Leases::Judged {
+    let heard = judging::is_heard(shared).await?;
+    let judges = || heard && judging.allows() && !shared.hearing.failed_within(judging.lease());
+    attempts::sweep_overdue(shared, judges).await?;
+    if judges() {
         roster::sweep(shared).await?;
     }
     if created.is_none() {
@@ -129,5 +114,5 @@ async fn sweep(
         workers::delete_lost(&mut connection).await?;
         dead_letters::delete_old(&mut connection).await?;
     }
-    Ok(())
+    Ok(heard)
 }
