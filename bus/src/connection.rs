@@ -85,6 +85,9 @@ pub struct StreamSettings {
     pub steps_max_bytes: Option<u64>,
     /// Most bytes of waiting API commands; unlimited when absent.
     pub commands_max_bytes: Option<u64>,
+    /// How long a step command may go without a word from the worker that took it before it is delivered
+    /// again: as long as a lease, which is how long a worker may be silent; 10 s when absent.
+    pub ack_wait: Option<Duration>,
 }
 
 /// A connection that heals itself. Clones share it.

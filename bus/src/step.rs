@@ -16,7 +16,7 @@ use crate::connection::Bus;
 use crate::delivery::Delivery;
 use crate::error::BusError;
 use crate::pull::{Lane, Puller};
-use crate::topology::{StreamKind, micros, step_consumer};
+use crate::topology::{StreamKind, micros};
 
 /// Publishes sent before the first acknowledgement is awaited.
 const IN_FLIGHT: usize = 1_000;
@@ -195,8 +195,7 @@ impl Bus {
     /// Takes step commands of `agent`, urgent ones first.
     #[must_use]
     pub fn step_puller(&self, agent: &AgentName) -> StepPuller {
-        let lane =
-            |urgent| Lane::new(StreamKind::Steps, step_consumer(self.subjects(), agent, urgent));
+        let lane = |urgent| Lane::new(StreamKind::Steps, self.step_consumer(agent, urgent));
         StepPuller(Puller::new(self, vec![lane(true), lane(false)]))
     }
 }

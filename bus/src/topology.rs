@@ -23,8 +23,8 @@ use crate::error::BusError;
 
 /// Durable consumer of the stream of API commands.
 pub(crate) const COORDINATOR: &str = "coordinator";
-/// A message that nobody settles for this long is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A message that nobody settles for this long is delivered again, unless configured otherwise.
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Deliveries of one message before JetStream lets it lie; the coordinator's retries are not counted here.
 const MAX_DELIVER: i64 = 20;
 /// Delivered and unsettled messages of one consumer, over all workers.
@@ -145,14 +145,23 @@ impl Bus {
     pub async fn ensure_step_consumers(&self, agents: &[AgentName]) -> Result<(), BusError> {
         for agent in agents {
             for urgent in [true, false] {
-                self.ensure_consumer(
-                    StreamKind::Steps,
-                    &step_consumer(self.subjects(), agent, urgent),
-                )
-                .await?;
+                self.ensure_consumer(StreamKind::Steps, &self.step_consumer(agent, urgent)).await?;
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn step_consumer(&self, agent: &AgentName, urgent: bool) -> pull::Config {
+        let subjects = self.subjects();
+        let name = Subjects::step_consumer(agent, urgent);
+        let ack_wait = self.ack_wait();
+        pull::Config { ack_wait, ..consumer(name, subjects.step(agent, urgent)) }
+    }
+
+    /// Who holds a step command must give a sign this often, or it is delivered again.
+    #[must_use]
+    pub fn ack_wait(&self) -> Duration {
+        self.inner.settings.ack_wait.unwrap_or(ACK_WAIT)
     }
 
     fn keep_topology(&self) {
@@ -295,10 +304,6 @@ async fn restore(bus: Bus) {
 
 pub(crate) fn command_consumer(subjects: &Subjects) -> pull::Config {
     consumer(COORDINATOR.to_owned(), subjects.all_commands())
-}
-
-pub(crate) fn step_consumer(subjects: &Subjects, agent: &AgentName, urgent: bool) -> pull::Config {
-    consumer(Subjects::step_consumer(agent, urgent), subjects.step(agent, urgent))
 }
 
 fn consumer(name: String, filter: String) -> pull::Config {

@@ -25,7 +25,9 @@ pub(crate) async fn connect(
     url: &str,
     role: &'static str,
 ) -> Result<Bus, CliError> {
-    Ok(Bus::connect(BusConfig::new(url, config.required(key::NATS_PREFIX), role)).await?)
+    let mut settings = BusConfig::new(url, config.required(key::NATS_PREFIX), role);
+    settings.streams.ack_wait = Some(config.duration(key::LEASE));
+    Ok(Bus::connect(settings).await?)
 }
 
 /// The configured agents; none when no file is named.

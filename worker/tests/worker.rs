@@ -292,6 +292,28 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_command_that_comes_again_is_carried_out_only_if_it_still_counts() {
+    let mut bench = Bench::new().await;
+    let script = "echo $$ >&2; while [ ! -e go ]; do sleep 0.02; done; echo '{}'";
+    let worker = bench.worker(&program(script)).await;
+    for run in ["run-1", "run-2"] {
+        let id = format!("{run}:s:1:1");
+        let mut held = command("tester", &id, CommandKind::AgentCall, json!({}));
+        held.lease_ms = 150;
+        bench.coordinator.dispatch(&held).await;
+        while bench.coordinator.next_heartbeat().await.1["command_id"] != id.as_str() {}
+    }
+    worker.stop(Duration::ZERO).await;
+    bench.coordinator.heartbeats([Reaction::Refuse("stale_fence"), Reaction::Grant(7)]);
+    std::fs::write(bench.folder.join("go"), "").unwrap();
+    let second = bench.worker(&program(script)).await;
+    bench.coordinator.next_result().await;
+    bench.until_lane("tester", |pending, held| pending + held == 0).await;
+    assert!(bench.coordinator.no_result_yet(), "the refused one was carried out");
+    second.stop(SOON).await;
+}
+
+#[tokio::test]
 async fn a_stopped_worker_hands_back_what_it_cannot_finish() {
     let mut bench = Bench::new().await;
     let script = "echo $$ >&2; while [ ! -e go ]; do sleep 0.02; done; echo '{}'";
@@ -322,7 +344,8 @@ async fn a_stopped_worker_hands_back_what_it_cannot_finish() {
     std::fs::remove_file(bench.folder.join("go")).unwrap();
     plain.command_id.visit = 2;
     bench.coordinator.dispatch(&plain).await;
-    bench.coordinator.next_heartbeat().await;
+    // What comes a second time is asked about by heartbeat too.
+    while bench.coordinator.next_heartbeat().await.1["command_id"] != "run-1:s:2:1" {}
     let go = bench.folder.join("go");
     let ((), ()) = tokio::join!(second.stop(SOON), async { std::fs::write(go, "").unwrap() });
     assert_eq!(bench.coordinator.next_result().await.1["command_id"], "run-1:s:2:1");

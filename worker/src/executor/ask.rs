@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use sluice_bus::{Bus, BusError};
 
 /// Longest wait for the first answer: a coordinator that was killed with the question is soon replaced.
-const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the answer to a result; the coordinator answers after its database has committed.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -22,8 +22,6 @@ use super::held::{HeldAttempt, Twice};
 use super::{Context, Seat, ask, report};
 use crate::runtime::{Job, Outcome, Progress, failure};
 
-/// The queue hears this often that a command is still in work, well within its patience of 30 seconds.
-const QUEUE_NOTICE: Duration = Duration::from_secs(10);
 /// A command that another worker holds comes back after this, in case that worker is gone by then.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(15);
 /// A command that was sent again comes back after this, when its first execution here has ended.
@@ -36,7 +34,8 @@ const BURIAL_MARGIN: usize = 8 * 1024;
 const MAX_REASON_CHARS: usize = 1_000;
 /// An attempt that begins so soon after a roll call was under way to its worker when it was made.
 const ROLL_CALL_ECHO: Duration = Duration::from_secs(1);
-/// Heartbeats are neither more nor less frequent than this, whatever a command says.
+/// Heartbeats, and notices to the queue, are neither more nor less frequent than this, whatever a command
+/// says.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -65,10 +64,11 @@ pub(super) async fn run(context: Arc<Context>, seat: Arc<Seat>, delivery: Delive
         Err(Twice::Redelivered) => return,
         Err(Twice::Superseding) => return settled(delivery.nak(Some(SUPERSEDED_PAUSE)).await),
     };
+    let pause = heartbeat_pause(&command).min(context.bus.ack_wait() / 3);
     let attempt = Attempt { context, seat, command, held, progress: Progress::default() };
     let ending = tokio::select! {
         ending = attempt.work(&delivery) => ending,
-        never = keep_in_queue(&delivery) => match never {},
+        never = keep_in_queue(&delivery, pause) => match never {},
     };
     settled(match ending {
         Ending::Settled => delivery.ack().await,
@@ -125,9 +125,9 @@ fn settled(result: Result<(), sluice_bus::BusError>) {
     }
 }
 
-async fn keep_in_queue(delivery: &Delivery) -> std::convert::Infallible {
+async fn keep_in_queue(delivery: &Delivery, pause: Duration) -> std::convert::Infallible {
     loop {
-        sleep(QUEUE_NOTICE).await;
+        sleep(pause).await;
         if let Err(error) = delivery.in_progress().await {
             tracing::debug!(%error, "the queue was not told that a command is in work");
         }
@@ -291,8 +291,7 @@ impl Attempt {
     /// The first one comes when a third of the lease is over, or when somebody asks who has what: short
     /// attempts cause no traffic.
     async fn heartbeats(&self) -> std::convert::Infallible {
-        let pause =
-            Duration::from_millis(self.command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+        let pause = heartbeat_pause(&self.command);
         let bus = &self.context.bus;
         let subject = bus.subjects().heartbeat(&self.command.agent, &self.command.workflow_id);
         let mut calls = self.context.roll_calls.subscribe();
@@ -335,6 +334,10 @@ impl Attempt {
             attempt = self.command.attempt, ?reason, "{what} refused, attempt dropped"
         );
     }
+}
+
+fn heartbeat_pause(command: &Command) -> Duration {
+    Duration::from_millis(command.lease_ms / 3).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT)
 }
 
 fn panicked(error: &JoinError) -> Outcome {

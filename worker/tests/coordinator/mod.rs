@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::SOON;
 
-/// What becomes of one claim or result.
+/// What becomes of one claim, result or heartbeat.
 pub(crate) enum Reaction {
     /// An answer nobody can read: as good as none, and sooner.
     Garbage,
@@ -27,6 +27,7 @@ pub(crate) struct Coordinator {
     pub(crate) bus: Bus,
     claim_script: Script,
     result_script: Script,
+    heartbeat_script: Script,
     claims: UnboundedReceiver<Heard>,
     results: UnboundedReceiver<Heard>,
     heartbeats: UnboundedReceiver<Heard>,
@@ -35,7 +36,8 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     pub(crate) async fn start(bus: Bus) -> Self {
         bus.ensure_topology().await.unwrap();
-        let (claim_script, result_script) = (Script::default(), Script::default());
+        let (claim_script, result_script, heartbeat_script) =
+            (Script::default(), Script::default(), Script::default());
         let (claimed, claims) = unbounded_channel();
         let (reported, results) = unbounded_channel();
         let (beat, heartbeats) = unbounded_channel();
@@ -43,18 +45,8 @@ impl Coordinator {
         tokio::spawn(answer(requests, Arc::clone(&claim_script), claimed));
         let requests = bus.serve(bus.subjects().all_of("result"), "coordinator").await.unwrap();
         tokio::spawn(answer(requests, Arc::clone(&result_script), reported));
-        let mut requests =
-            bus.serve(bus.subjects().all_of("heartbeat"), "coordinator").await.unwrap();
-        tokio::spawn(async move {
-            while let Some(request) = requests.next().await {
-                let body = serde_json::from_slice(&request.payload).unwrap();
-                let _ = beat.send((request.subject.clone(), body));
-                // Only a redelivered command is asked about; it is still wanted.
-                let granted =
-                    json!({"status": "granted", "fence": 7, "lease_until": "2031-03-04T05:06:07Z"});
-                request.respond(granted.to_string()).await.unwrap();
-            }
-        });
+        let requests = bus.serve(bus.subjects().all_of("heartbeat"), "coordinator").await.unwrap();
+        tokio::spawn(answer(requests, Arc::clone(&heartbeat_script), beat));
         let mut requests = bus.serve(bus.subjects().burials(), "coordinator").await.unwrap();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
@@ -68,7 +60,7 @@ impl Coordinator {
                 request.respond(welcome.to_string()).await.unwrap();
             }
         });
-        Self { bus, claim_script, result_script, claims, results, heartbeats }
+        Self { bus, claim_script, result_script, heartbeat_script, claims, results, heartbeats }
     }
 
     /// Reactions to the next claims; each later one is granted under fence 8.
@@ -79,6 +71,11 @@ impl Coordinator {
     /// Reactions to the next results; each later one is recorded.
     pub(crate) fn results(&self, reactions: impl IntoIterator<Item = Reaction>) {
         self.result_script.lock().unwrap().extend(reactions);
+    }
+
+    /// Reactions to the next heartbeats; each later one is granted.
+    pub(crate) fn heartbeats(&self, reactions: impl IntoIterator<Item = Reaction>) {
+        self.heartbeat_script.lock().unwrap().extend(reactions);
     }
 
     pub(crate) async fn dispatch(&self, command: &Command) {
@@ -113,14 +110,14 @@ impl Coordinator {
 async fn answer(mut requests: Requests, script: Script, heard: UnboundedSender<Heard>) {
     while let Some(request) = requests.next().await {
         let reaction = script.lock().unwrap().pop_front();
-        let is_claim = request.subject.contains(".claim.");
+        let is_result = request.subject.contains(".result.");
         let granted = |fence: u64| json!({"status": "granted", "fence": fence, "lease_until": "2031-03-04T05:06:07Z"});
         let reply = match reaction {
             Some(Reaction::Garbage) => json!("?"),
             Some(Reaction::Grant(fence)) => granted(fence),
             Some(Reaction::Refuse(reason)) => json!({"status": "refused", "reason": reason}),
-            None if is_claim => granted(8),
-            None => json!({"status": "recorded"}),
+            None if is_result => json!({"status": "recorded"}),
+            None => granted(8),
         };
         request.respond(reply.to_string()).await.unwrap();
         let _ = heard
