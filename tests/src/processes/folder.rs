@@ -27,6 +27,12 @@ impl Folder {
         &self.0
     }
 
+    /// Leaves it to the next test binary, as if the test had failed.
+    #[must_use]
+    pub fn keep(&mut self) -> PathBuf {
+        std::mem::take(&mut self.0)
+    }
+
     /// Writes a file, with its folders.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
@@ -37,7 +43,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && !self.0.as_os_str().is_empty() {
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }

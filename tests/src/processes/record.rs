@@ -71,6 +71,18 @@ pub async fn broken(pool: &PgPool) -> Vec<String> {
     broken
 }
 
+/// How many attempts count more than once.
+pub async fn committed_twice(pool: &PgPool) -> i64 {
+    count(
+        pool,
+        "select count(*) from (
+           select from workflow_events
+            where action in ('complete_step', 'fail_step') and data ? 'attempt'
+            group by workflow_id, step_id, data ->> 'attempt' having count(*) > 1) as twice",
+    )
+    .await
+}
+
 /// A number.
 pub async fn count(pool: &PgPool, statement: &'static str) -> i64 {
     let (count,): (i64,) = sqlx::query_as(statement).fetch_one(pool).await.unwrap();

@@ -1,0 +1,166 @@
+//! What the runs are, and what must become of them.
+
+use std::time::Duration;
+
+use sluice_tests::processes::agents::{Agents, Answer, Call};
+
+use super::fault::Load;
+
+/// A template with the end that every run of it must come to, unless its worker vanished.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) end: &'static str,
+}
+
+const CHAIN: Kind = Kind {
+    name: "chain",
+    end: "completed",
+    text: r#"
+name: Chain
+version: "1.0"
+description: Looks, acts where nothing may happen twice, acts where a key prevents it.
+steps:
+  - {id: look, type: agent_call, agent: reader, on_success: act}
+  - id: act
+    type: agent_call
+    agent: actor
+    resource_lock: "place:{{ context.place }}"
+    on_success: settle
+    on_failure: workflow_failed
+  - {id: settle, type: agent_call, agent: settler, on_success: workflow_complete}
+"#,
+};
+
+const GATED: Kind = Kind {
+    name: "gated",
+    end: "completed",
+    text: r#"
+name: Gated
+version: "1.0"
+description: Holds one lock from the plan over a person's approval to the end.
+steps:
+  - id: plan
+    type: agent_call
+    agent: reader
+    resource_lock: "ground:{{ context.place }}"
+    on_success: gate
+  - id: gate
+    type: hitl_approval
+    resource_lock: "ground:{{ context.place }}"
+    risk_assessment: {type: override, risk_level: medium, approver_role: tech_lead}
+    on_approved: apply
+    on_rejected: workflow_failed
+  - id: apply
+    type: agent_call
+    agent: actor
+    resource_lock: "ground:{{ context.place }}"
+    on_success: workflow_complete
+    on_failure: workflow_failed
+notifications:
+  - {trigger: workflow_complete, channels: [log], template: done}
+"#,
+};
+
+const FLAKY: Kind = Kind {
+    name: "flaky",
+    end: "completed",
+    text: r#"
+name: Flaky
+version: "1.0"
+description: Its first step works at the second try.
+steps:
+  - {id: try, type: agent_call, agent: stumbler, on_success: settle}
+  - {id: settle, type: agent_call, agent: settler, on_success: workflow_complete}
+error_handling:
+  - {step: try, max_retries: 3, on_error: workflow_failed}
+"#,
+};
+
+const UNDONE: Kind = Kind {
+    name: "undone",
+    end: "rolled_back",
+    text: r#"
+name: Undone
+version: "1.0"
+description: Acts, finds it wrong, and undoes it under the lock it still holds.
+steps:
+  - id: act
+    type: agent_call
+    agent: actor
+    resource_lock: "site:{{ context.place }}"
+    on_success: check
+    on_failure: workflow_failed
+  - {id: check, type: agent_call, agent: denier, on_success: workflow_complete, on_failure: undo}
+  - id: undo
+    type: agent_call
+    agent: settler
+    resource_lock: "site:{{ context.place }}"
+    payload: {action: rollback}
+    on_success: workflow_failed
+"#,
+};
+
+/// More chains than anything else.
+const MIXED: [&Kind; 5] = [&CHAIN, &GATED, &FLAKY, &UNDONE, &CHAIN];
+
+macro_rules! one_step {
+    ($name:literal, $agent:literal) => {
+        Kind {
+            name: $name,
+            end: "completed",
+            text: concat!(
+                "name: One step\nversion: \"1.0\"\ndescription: One step.\nsteps:\n",
+                "  - {id: only, type: agent_call, agent: ",
+                $agent,
+                ", on_success: workflow_complete, on_failure: workflow_failed}\n"
+            ),
+        }
+    };
+}
+
+const HELD: [&Kind; 3] =
+    [&one_step!("reads", "reader"), &one_step!("settles", "settler"), &one_step!("acts", "actor")];
+
+impl Load {
+    pub(crate) fn kinds(self) -> &'static [&'static Kind] {
+        match self {
+            Self::Mixed => &MIXED,
+            Self::Held => &HELD,
+        }
+    }
+
+    /// The kind of the `n`th run.
+    pub(crate) fn kind(self, n: usize) -> &'static Kind {
+        self.kinds()[n % self.kinds().len()]
+    }
+
+    /// What a run must come to, by its id.
+    pub(crate) fn end(self, id: &str) -> &'static str {
+        let name = id.split('-').next().unwrap();
+        self.kinds().iter().find(|kind| kind.name == name).unwrap().end
+    }
+}
+
+/// Agents that change the world.
+pub(crate) const EFFECTS: [&str; 2] = ["actor", "settler"];
+/// The one of them that may not be called twice.
+pub(crate) const ONCE: &str = "actor";
+
+pub(crate) const TRAITS: [(&str, &str); 5] = [
+    ("reader", "effects: false, concurrency: 400"),
+    ("stumbler", "effects: false, concurrency: 400"),
+    ("denier", "effects: false, concurrency: 400"),
+    ("actor", "effects: true, idempotent: false, concurrency: 400"),
+    ("settler", "effects: true, idempotent: true, concurrency: 400"),
+];
+
+/// Agents that take 5 to 40 ms, one that fails once, and one that finds everything wrong.
+pub(crate) async fn agents() -> Agents {
+    Agents::start(|call: &Call| match call.agent.as_str() {
+        "stumbler" if call.attempt == 1 => Answer::unavailable(),
+        "denier" => Answer { status: 422, ..Answer::ok(0) },
+        _ => Answer { after: Duration::from_millis(fastrand::u64(5..40)), ..Answer::ok(0) },
+    })
+    .await
+}
