@@ -145,6 +145,7 @@ pub(crate) async fn run(
     let mut delayed: BinaryHeap<Reverse<Delayed>> = BinaryHeap::new();
     let mut arrived = 0_u64;
     let mut received = Vec::with_capacity(MAX_BATCH);
+    let mut connections = shared.bus.connections();
     loop {
         let wait_ms = delayed.peek().map_or(60_000, |Reverse(next)| next.0.ms_since(now()));
         tokio::select! {
@@ -164,11 +165,34 @@ pub(crate) async fn run(
         while delayed.peek().is_some_and(|Reverse(next)| next.0 <= now()) && due.len() < MAX_BATCH {
             due.extend(delayed.pop().map(|Reverse(next)| next.2));
         }
+        // A server that is back may have lost the stream: who knows its successor's time of creation marks
+        // commands as what they are, and no sweep sends them again.
+        if connections.has_changed().unwrap_or(false) {
+            connections.mark_unchanged();
+            look_at_stream(&shared).await;
+        }
         publish(&shared, due, &marks).await;
     }
     drop(marks);
     if let Err(error) = marking.await {
         tracing::error!(%error, "marking published commands ended badly");
+    }
+}
+
+async fn look_at_stream(shared: &Shared) {
+    let looked = async {
+        let created = shared.bus.steps_stream_created().await?;
+        if created.is_some() {
+            return Ok(created);
+        }
+        shared.bus.ensure_topology().await?;
+        shared.bus.steps_stream_created().await
+    };
+    match looked.await {
+        Ok(created) => {
+            shared.stream_created_micros.store(created.unwrap_or_default(), Ordering::Release);
+        }
+        Err(error) => tracing::debug!(%error, "the stream of commands could not be looked at"),
     }
 }
 
