@@ -43,15 +43,29 @@ impl Scene<'_> {
         self.check_runs(fault, &mut found).await;
         self.check_histories(&mut found).await;
         self.check_calls(fault, &mut found).await;
-        for member in self.members() {
-            let output = member.output();
-            let stranded = output.lines().filter(|line| STRANDED.iter().any(|s| line.contains(s)));
-            found.broken.extend(stranded.map(str::to_owned));
+        let outputs: Vec<String> = self.members().map(|member| member.output()).collect();
+        for line in outputs.iter().flat_map(|output| output.lines()) {
+            if STRANDED.iter().any(|said| line.contains(said)) {
+                found.broken.push(format!("{line}: {:?}", self.history_of_run_in(line).await));
+            }
         }
         if fault.harms == Harms::Nobody {
             found.broken.extend(self.left_in_queues().await);
         }
         found
+    }
+
+    /// What happened when in the run that a line of a log is about.
+    async fn history_of_run_in(&self, line: &str) -> Vec<String> {
+        let id = line.split('"').nth(1).unwrap_or_default();
+        sqlx::query_scalar(
+            "select to_char(timestamp, 'HH24:MI:SS.MS') || ' ' || action || coalesce(' ' || step_id, '')
+               from workflow_events where workflow_id = $1 order by sequence",
+        )
+        .bind(id)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
     }
 
     /// Every run that was taken is there, and has come to the end that its template declares, or failed

@@ -101,8 +101,54 @@ steps:
 "#,
 };
 
+/// People cancel it where it waits for them, under its lock.
+const DOOMED: Kind = Kind {
+    name: "doomed",
+    end: "cancelled",
+    text: r#"
+name: Doomed
+version: "1.0"
+description: Waits for a person under its lock, and is cancelled there.
+steps:
+  - id: plan
+    type: agent_call
+    agent: reader
+    resource_lock: "doom:{{ context.place }}"
+    on_success: gate
+  - id: gate
+    type: hitl_approval
+    resource_lock: "doom:{{ context.place }}"
+    risk_assessment: {type: override, risk_level: medium, approver_role: tech_lead}
+    on_approved: apply
+    on_rejected: workflow_failed
+  - id: apply
+    type: agent_call
+    agent: actor
+    resource_lock: "doom:{{ context.place }}"
+    on_success: workflow_complete
+"#,
+};
+
+const PATIENT: Kind = Kind {
+    name: "patient",
+    end: "completed",
+    text: r#"
+name: Patient
+version: "1.0"
+description: Lets a second pass before it acts.
+steps:
+  - {id: pause, type: wait, for: 1s, on_success: settle}
+  - {id: settle, type: agent_call, agent: settler, on_success: workflow_complete}
+"#,
+};
+
 /// More chains than anything else.
-const MIXED: [&Kind; 5] = [&CHAIN, &GATED, &FLAKY, &UNDONE, &CHAIN];
+const MIXED: [&Kind; 8] = [&CHAIN, &GATED, &FLAKY, &UNDONE, &CHAIN, &DOOMED, &PATIENT, &CHAIN];
+
+/// Whether people cancel this run instead of approving it.
+pub(crate) fn is_doomed(id: &str) -> bool {
+    id.starts_with(DOOMED.name)
+}
 
 macro_rules! one_step {
     ($name:literal, $agent:literal) => {

@@ -16,7 +16,7 @@ const LANES: usize = 3;
 /// Longest wait for the end of all runs.
 const LIMIT: Duration = Duration::from_secs(180);
 /// A fault strikes after so many calls of agents, of some 850.
-const MOMENTS: std::ops::Range<usize> = 40..400;
+const MOMENTS: std::ops::Range<usize> = 40..240;
 
 /// The rows of these faults, in their order.
 pub(crate) async fn run(faults: Vec<Fault>, seed: u64) -> Vec<Row> {

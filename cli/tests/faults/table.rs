@@ -21,10 +21,11 @@ What becomes of 300 runs when something breaks. The test suite in `cli/tests/fau
     SLUICE_BLESS=1 cargo test -p sluice --test faults
 
 Each line is an installation of its own: real processes, a real NATS and a real PostgreSQL, a TCP link between each
-pair that the suite can hurt. 300 runs are under way, of four kinds: a chain whose agents look, act where nothing may
-happen twice, and act under a key; a lock that is held over a person's approval; a step that works at the second try,
-two seconds later; and a change that is found wrong and rolled back. 20 more runs are asked for while the fault lasts.
-The last three lines hold all 300 runs in their only step, in one worker, and measure nothing but the recovery.
+pair that the suite can hurt. 330 runs are begun, of six kinds: a chain whose agents look, act where nothing may
+happen twice, and act under a key; a lock that is held over a person's approval; one that is cancelled while it waits for
+a person under its lock; a step that works at the second try, seconds later; a pause of a second; and a change that is
+found wrong and rolled back. 20 more runs are asked for while the fault lasts.
+The last three lines hold all runs in their only step, in one worker, and measure nothing but the recovery.
 
 *Interrupted* are runs that failed because their worker vanished in a call that nobody may repeat; every other run came
 to the end that its template declares. *Effect calls repeated* are calls of agents with effects that were made before;

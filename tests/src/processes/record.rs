@@ -43,6 +43,7 @@ const BROKEN: [(&str, &str); 7] = [
         "select 'attempt ' || workflow_id || ' ' || step_path from attempts
          union all select 'lock ' || name from locks where workflow_id is not null
          union all select 'waiter ' || name from lock_waiters
+         union all select 'timer ' || workflow_id || ' ' || step_path from timers
          union all select 'approval ' || approval_id from approvals where status = 'pending'",
     ),
     (

@@ -201,6 +201,12 @@ impl Api {
         Ok((response.status().as_u16(), response.json().await?))
     }
 
+    /// The same, for a DELETE.
+    pub async fn delete(&self, path: &str) -> reqwest::Result<(u16, Value)> {
+        let response = self.http.delete(format!("{}{path}", self.url)).send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
     /// Starts a run under an id of the caller's choice.
     pub async fn execute(
         &self,
