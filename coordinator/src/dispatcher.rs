@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_bus::StepMessage;
+use sluice_bus::{BusError, StepMessage};
 use sluice_engine::attempt::{AttemptRow, Loss, Published};
 use sluice_engine::{AttemptDraft, State};
 use sluice_proto::ids::{AgentName, CommandId};
@@ -169,7 +169,9 @@ pub(crate) async fn run(
         // commands as what they are, and no sweep sends them again.
         if connections.has_changed().unwrap_or(false) {
             connections.mark_unchanged();
-            look_at_stream(&shared).await;
+            if let Err(error) = look_at_stream(&shared).await {
+                tracing::debug!(%error, "the stream of commands could not be looked at");
+            }
         }
         publish(&shared, due, &marks).await;
     }
@@ -179,21 +181,16 @@ pub(crate) async fn run(
     }
 }
 
-async fn look_at_stream(shared: &Shared) {
-    let looked = async {
-        let created = shared.bus.steps_stream_created().await?;
-        if created.is_some() {
-            return Ok(created);
-        }
+/// Notes when the stream of commands was created, and makes it when it is missing. It is not known before
+/// it is there: a command marked with another time is taken for one of another stream, and sent again.
+pub(crate) async fn look_at_stream(shared: &Shared) -> Result<(), BusError> {
+    let mut created = shared.bus.steps_stream_created().await?;
+    if created.is_none() {
         shared.bus.ensure_topology().await?;
-        shared.bus.steps_stream_created().await
-    };
-    match looked.await {
-        Ok(created) => {
-            shared.stream_created_micros.store(created.unwrap_or_default(), Ordering::Release);
-        }
-        Err(error) => tracing::debug!(%error, "the stream of commands could not be looked at"),
+        created = shared.bus.steps_stream_created().await?;
     }
+    shared.stream_created_micros.store(created.unwrap_or_default(), Ordering::Release);
+    Ok(())
 }
 
 type Mark = (AttemptKey, u32, Published);

@@ -10,7 +10,6 @@ mod timers;
 mod watchdog;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use attempts::lose;
 
 use crate::coordinator::Shared;
+use crate::dispatcher;
 use crate::roster;
 use crate::store::{StoreError, dead_letters, events, requests, workers};
 use judging::Judging;
@@ -92,17 +92,13 @@ async fn sweep(
     locks::sweep(shared).await?;
     timers::sweep(shared).await?;
     // Asked first: without NATS nothing is swept.
-    let created = shared.bus.steps_stream_created().await?;
+    dispatcher::look_at_stream(shared).await?;
     let heard = judging::is_heard(shared).await?;
     let judges = || heard && judging.allows() && !shared.hearing.failed_within(judging.lease());
     attempts::sweep_overdue(shared, judges).await?;
     if judges() {
         roster::sweep(shared).await?;
     }
-    if created.is_none() {
-        shared.bus.ensure_topology().await?;
-    }
-    shared.stream_created_micros.store(created.unwrap_or_default(), Ordering::Release);
     attempts::sweep_lanes(shared).await?;
     if watch {
         watchdog::sweep(shared).await?;
