@@ -17,6 +17,9 @@ use crate::error::BusError;
 use crate::step::{ACK_TIMEOUT, Published, stored};
 use crate::topology::StreamKind;
 
+/// The server's word for a delivery whose message is no longer in the stream: nobody refused it.
+const ALREADY_GONE: &str = "Unacknowledged message was deleted";
+
 /// Why a message is delivered no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenUp {
@@ -169,6 +172,12 @@ fn read(payload: &[u8]) -> Option<Advisory> {
     let told: Told = serde_json::from_slice(payload).ok()?;
     let given_up = match told.r#type.as_str() {
         "io.nats.jetstream.advisory.v1.max_deliver" => GivenUp::TooOften,
+        // After a restart the server ends what it still had noted as delivered and finds settled.
+        "io.nats.jetstream.advisory.v1.terminated"
+            if told.reason.as_deref() == Some(ALREADY_GONE) =>
+        {
+            return None;
+        }
         "io.nats.jetstream.advisory.v1.terminated" => GivenUp::Terminated,
         _ => return None,
     };
@@ -180,4 +189,28 @@ fn read(payload: &[u8]) -> Option<Advisory> {
         deliveries: told.deliveries,
         reason: told.reason.filter(|reason| !reason.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: &str, reason: &str) -> Option<Advisory> {
+        let text = format!(
+            r#"{{"type":"io.nats.jetstream.advisory.v1.{kind}","id":"x","stream":"S","consumer":"c",
+                "consumer_seq":4,"stream_seq":7,"deliveries":20,"reason":"{reason}"}}"#
+        );
+        read(text.as_bytes())
+    }
+
+    #[test]
+    fn only_what_somebody_gave_up_is_told() {
+        let often = told("max_deliver", "").unwrap();
+        assert_eq!((often.given_up, often.stream_sequence), (GivenUp::TooOften, 7));
+        assert_eq!((often.deliveries, often.reason), (20, None));
+        assert_eq!(told("terminated", "poison").unwrap().reason.as_deref(), Some("poison"));
+        assert_eq!(told("terminated", ALREADY_GONE), None);
+        assert_eq!(told("nak", ""), None);
+        assert_eq!(read(b"nonsense"), None);
+    }
 }
