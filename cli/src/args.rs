@@ -84,6 +84,10 @@ pub(crate) enum Command {
     Resume(commands::resume::ResumeArgs),
     /// End a run: agents are told, locks handed over, approvals closed
     Cancel(commands::cancel::CancelArgs),
+    /// Hold a run up: what is under way is recorded, nothing new begins
+    Pause(commands::pause::PauseArgs),
+    /// Let a run go on that was held up with `pause`; decides no approval
+    Unpause(commands::pause::UnpauseArgs),
     /// Have a failed run go on from a step
     Retry(commands::retry::RetryArgs),
     /// Show steps that keep failing across runs, and when they are tried again

@@ -80,9 +80,16 @@ pub(crate) async fn coordinator(
         agents: agents.catalogue(),
         event_secret,
         lease_ms,
+        workflow_ttl_ms: workflow_ttl_ms(config),
         instance: instance("coordinator"),
     };
     Ok(Box::pin(Coordinator::start(settings)).await?)
+}
+
+/// Hours; 0 means never.
+fn workflow_ttl_ms(config: &Config) -> Option<u64> {
+    let hours = config.text(key::WORKFLOW_TTL_HOURS).and_then(|hours| hours.parse::<u64>().ok());
+    hours.filter(|hours| *hours > 0).map(|hours| hours.saturating_mul(3_600_000))
 }
 
 /// Attempts at the same time, and only of which agents; every one when absent.

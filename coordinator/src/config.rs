@@ -21,6 +21,8 @@ pub struct CoordinatorConfig {
     pub event_secret: Vec<u8>,
     /// How long a worker may be silent, milliseconds.
     pub lease_ms: u64,
+    /// A running run that nothing happens to for so long is marked as failed, milliseconds; none: never.
+    pub workflow_ttl_ms: Option<u64>,
     /// Name of this process in logs.
     pub instance: String,
 }

@@ -85,6 +85,9 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
         EventBody::ReleaseLock(lock) => {
             state.locks.remove(&lock.resource_lock);
         }
+        EventBody::SuspendWorkflow(suspend) => control::suspend(state, suspend, at),
+        EventBody::ContinueWorkflow(_) => control::go_on(state),
+        EventBody::ExpireWorkflow(expire) => control::expire(state, step, expire, at),
         EventBody::CancelWorkflow(cancel) => control::cancel(state, step, cancel, at),
         EventBody::CompleteWorkflow(complete) => complete_workflow(state, complete, at),
         EventBody::StartTimer(timer) => {
@@ -104,6 +107,7 @@ fn start_workflow(state: &mut State, step: &str, start: &StartWorkflow, at: Time
     state.participating_agents.clone_from(&start.participating_agents);
     state.context = Value::Object(start.context.clone());
     state.started_at = at;
+    state.deadline_at = start.deadline_at;
     enter(state, step, start.next_lock.clone(), None, at);
 }
 
@@ -259,7 +263,10 @@ fn resume_workflow(state: &mut State, step: &str, resume: &ResumeWorkflow, at: T
         last.announcement_attempt = None;
     }
     state.active.remove(step);
-    state.status = Status::Running;
+    // A decision counts also while an operator holds the run up; it follows from it later.
+    if state.suspension.is_none() {
+        state.status = Status::Running;
+    }
     if !resume.result.is_empty() {
         state.outputs.insert(step.to_owned(), Value::Object(resume.result.clone()));
     }

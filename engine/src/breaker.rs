@@ -186,9 +186,16 @@ impl<'s> Asked<'s> {
     pub(crate) fn new(situation: &'s Situation<'s>, before: &State) -> Self {
         let mut asked = Self { situation, admitted: Vec::new(), changes: Vec::new() };
         if !situation.breakers.is_empty() {
-            asked.admitted = workable(situation.template, before)
-                .map(|(path, visit, _)| (path, visit))
-                .collect();
+            // What became workable while an operator held the run up was not asked about.
+            let asked_before = |(path, visit, _): (String, u32, String)| {
+                let begun = format!("{path}:{visit}:");
+                let held_up = before.suspension.as_ref();
+                held_up
+                    .is_none_or(|held_up| held_up.in_flight.iter().any(|n| n.starts_with(&begun)))
+                    .then_some((path, visit))
+            };
+            asked.admitted =
+                workable(situation.template, before).filter_map(asked_before).collect();
         }
         asked
     }
@@ -224,7 +231,7 @@ impl<'s> Asked<'s> {
     /// The failures of steps that have just become workable behind an open breaker. Asked when nothing else
     /// follows any more, and before anything is dispatched.
     pub(crate) fn refusals(&mut self, state: &State) -> Vec<NewEvent> {
-        if self.situation.breakers.is_empty() {
+        if self.situation.breakers.is_empty() || state.suspension.is_some() {
             return Vec::new();
         }
         let mut events = Vec::new();

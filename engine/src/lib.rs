@@ -28,17 +28,19 @@ mod yaml;
 pub use advance::{Advance, advance, replay};
 pub use apply::apply;
 pub use decide::{
-    Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation,
+    Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation, Suspend,
 };
 pub use event::NewEvent;
 pub use plan::MAX_STEPS_PER_RUN;
 pub use state::{
-    Approval, Cancellation, Delivery, Ending, Failure, HeldLock, Phase, Position, State, StepRecord,
+    Approval, Cancellation, Delivery, Ending, Failure, HeldLock, Phase, Position, State,
+    StepRecord, Suspension,
 };
 pub use view::{
     current_step, execute_response, pending_approval, state_response, status_response,
     step_statuses,
 };
 pub use wish::{
-    AttemptDraft, Effect, WishedAttempt, WishedLock, WishedTimer, Wishes, draft, effects, wishes,
+    AttemptDraft, DEADLINE, Effect, WishedAttempt, WishedLock, WishedTimer, Wishes, draft, effects,
+    wishes,
 };

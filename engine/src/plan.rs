@@ -29,6 +29,9 @@ pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Vec<Ne
     if state.status.is_terminal() || state.sequence == 0 {
         return Vec::new();
     }
+    if state.suspension.is_some() {
+        return Vec::new();
+    }
     let told = escalation::due(template, state);
     let first = told.or_else(|| undone_step(template, state));
     if let Some(event) = first.or_else(|| release(template, state, now)) {

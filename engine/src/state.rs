@@ -78,6 +78,12 @@ pub struct State {
     /// Set once somebody has cancelled the run.
     #[serde(default)]
     pub cancellation: Option<Cancellation>,
+    /// Set while an operator holds the run up.
+    #[serde(default)]
+    pub suspension: Option<Suspension>,
+    /// When the run is over, whatever it does.
+    #[serde(default)]
+    pub deadline_at: Option<Timestamp>,
     /// How often a person has had the run go on after it had failed.
     #[serde(default)]
     pub retried: u32,
@@ -124,6 +130,8 @@ impl State {
             last_failure: None,
             escalation: None,
             cancellation: None,
+            suspension: None,
+            deadline_at: None,
             retried: 0,
             started_at: Timestamp::default(),
             completed_at: None,
@@ -269,6 +277,19 @@ impl StepRecord {
     pub(crate) fn visits_now(&self) -> u32 {
         self.visits.saturating_sub(self.visits_before)
     }
+}
+
+/// An operator holds the run up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// In their words.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What was under way, and goes on.
+    pub in_flight: Vec<String>,
 }
 
 /// Somebody ended the run.

@@ -2,7 +2,9 @@
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use sluice_proto::api::{ExecuteResponse, PendingApproval, StateResponse, StatusResponse};
+use sluice_proto::api::{
+    ExecuteResponse, PendingApproval, StateResponse, StatusResponse, Suspended,
+};
 use sluice_proto::event::{Status, StepStatus};
 use sluice_proto::timestamp::Timestamp;
 
@@ -57,6 +59,12 @@ pub fn status_response(template: &Template, state: &State) -> StatusResponse {
         failed_step: state.failed_step.clone(),
         failure_reason: state.failure_reason.clone(),
         rejection_reason: state.rejection_reason.clone(),
+        suspended: state.suspension.as_ref().map(|suspension| Suspended {
+            reason: suspension.reason.clone(),
+            paused_by: suspension.by.clone(),
+            since: suspension.since,
+        }),
+        deadline_at: state.deadline_at,
         cancellation_reason: state.cancellation.as_ref().map(|c| c.reason.clone()),
         cancelled_by: state.cancellation.as_ref().map(|c| c.cancelled_by.clone()),
         cancelled_at: state.cancellation.as_ref().map(|c| c.at),

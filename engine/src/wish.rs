@@ -102,8 +102,20 @@ pub fn wishes(template: &Template, state: &State) -> Wishes {
             due_at: delivery.due_at,
         });
     }
+    if let Some(suspension) = &state.suspension {
+        let goes_on = |name: String| suspension.in_flight.contains(&name);
+        wishes.attempts.retain(|attempt| goes_on(attempt.name()));
+        wishes.locks.retain(|lock| goes_on(lock.name_in_queue()));
+    }
+    if let Some(due_at) = state.deadline_at.filter(|_| !state.status.is_terminal()) {
+        let step = DEADLINE.to_owned();
+        wishes.timers.push(WishedTimer { step, visit: state.retried + 1, due_at });
+    }
     wishes
 }
+
+/// What the timer of a run's deadline is called in place of a step.
+pub const DEADLINE: &str = "workflow.deadline";
 
 fn wish_for_position(
     state: &State,
@@ -316,7 +328,19 @@ fn announcement(state: &State, step: &str) -> Value {
     })
 }
 
+impl WishedLock {
+    /// Names the place in the queue within its run.
+    pub(crate) fn name_in_queue(&self) -> String {
+        format!("lock {} for {}", self.name, self.step)
+    }
+}
+
 impl WishedAttempt {
+    /// Names the attempt within its run.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}:{}", self.path, self.visit, self.attempt)
+    }
+
     /// Whether both name the same attempt.
     #[must_use]
     pub fn is(&self, path: &str, visit: u32, attempt: u32) -> bool {

@@ -33,6 +33,8 @@ mod retries;
 mod retry_from;
 #[path = "core/run.rs"]
 mod run;
+#[path = "core/suspend.rs"]
+mod suspend;
 #[path = "core/views.rs"]
 mod views;
 #[path = "core/waits.rs"]

@@ -13,7 +13,10 @@ use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
 
 pub use breakers::{BreakerView, BreakersResponse};
-pub use control::{CancelCleanup, CancelRequest, CancelResponse, RetryRequest, RetryResponse};
+pub use control::{
+    CancelCleanup, CancelRequest, CancelResponse, PauseRequest, RetryRequest, RetryResponse,
+    Suspended, UnpauseRequest,
+};
 
 /// Verbs of the API: `<noun>.<verb>`, the last tokens of its subjects.
 pub mod verb {
@@ -33,6 +36,10 @@ pub mod verb {
     pub const BREAKER_LIST: &str = "breaker.list";
     /// End a run.
     pub const WORKFLOW_CANCEL: &str = "workflow.cancel";
+    /// Hold a run up.
+    pub const WORKFLOW_PAUSE: &str = "workflow.pause";
+    /// Let a run go on that was held up.
+    pub const WORKFLOW_UNPAUSE: &str = "workflow.unpause";
     /// Go on with a failed run from one of its steps.
     pub const WORKFLOW_RETRY: &str = "workflow.retry";
     /// Templates that can be run.
@@ -67,8 +74,10 @@ pub mod verb {
         LOCK_RELEASE,
         WORKFLOW_CANCEL,
         WORKFLOW_EXECUTE,
+        WORKFLOW_PAUSE,
         WORKFLOW_RESUME,
         WORKFLOW_RETRY,
+        WORKFLOW_UNPAUSE,
     ];
 }
 
@@ -162,6 +171,12 @@ pub struct StatusResponse {
     /// What the person who cancelled said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation_reason: Option<String>,
+    /// Set while an operator holds the run up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
+    /// When the run is over, whatever it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Timestamp>,
     /// Who cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,

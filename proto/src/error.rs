@@ -39,6 +39,8 @@ pub enum ErrorCode {
     NotPaused,
     /// 400: the run has ended, or is being cancelled.
     NotCancellable,
+    /// 400: the run has ended, or is held up already.
+    NotPausable,
     /// 400: the run has not failed, the step was never reached, or its retries are used up.
     NotRetryable,
     /// 400: any other request that cannot be right.
@@ -95,6 +97,7 @@ impl ErrorCode {
             | Self::NotPaused
             | Self::NotCancellable
             | Self::NotRetryable
+            | Self::NotPausable
             | Self::BadRequest => 400,
             Self::ForbiddenOrigin | Self::Forbidden => 403,
             Self::WorkflowNotFound

@@ -13,7 +13,9 @@ use crate::ids::{AgentName, WorkflowId};
 use crate::message::Usage;
 use crate::timestamp::Timestamp;
 
-pub use control::{CancelWorkflow, RetryCommand};
+pub use control::{
+    CancelWorkflow, ContinueWorkflow, ExpireWorkflow, RetryCommand, SuspendWorkflow,
+};
 pub use failure::Escalate;
 
 /// Version written by this release: signed, chained.
@@ -73,6 +75,12 @@ pub enum EventBody {
     Escalate(Escalate),
     /// Somebody ended the run; what it holds is cleaned up before it is `cancelled`.
     CancelWorkflow(CancelWorkflow),
+    /// Somebody holds the run up.
+    SuspendWorkflow(SuspendWorkflow),
+    /// Somebody has it go on.
+    ContinueWorkflow(ContinueWorkflow),
+    /// The run took too long.
+    ExpireWorkflow(ExpireWorkflow),
     /// The run queues for a lock that another run holds.
     WaitLock(WaitLock),
     /// The run holds a lock.
@@ -126,6 +134,9 @@ impl EventBody {
             Self::RollbackStep(_) => "rollback_step",
             Self::Escalate(_) => "escalate",
             Self::CancelWorkflow(_) => "cancel_workflow",
+            Self::SuspendWorkflow(_) => "suspend_workflow",
+            Self::ContinueWorkflow(_) => "continue_workflow",
+            Self::ExpireWorkflow(_) => "expire_workflow",
             Self::WaitLock(_) => "wait_lock",
             Self::AcquireLock(_) => "acquire_lock",
             Self::ReleaseLock(_) => "release_lock",
@@ -254,6 +265,9 @@ pub struct StartWorkflow {
     /// Lock the first step runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_lock: Option<String>,
+    /// When the run is over, whatever it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Timestamp>,
 }
 
 /// Data of `record_output`.

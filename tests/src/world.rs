@@ -31,6 +31,7 @@ pub struct WorldBuilder {
     workers: usize,
     llm: Option<String>,
     lease_ms: u64,
+    workflow_ttl_ms: Option<u64>,
 }
 
 /// A running installation.
@@ -54,6 +55,7 @@ pub struct World {
     agents: AgentsFile,
     llm: Option<String>,
     lease_ms: u64,
+    workflow_ttl_ms: Option<u64>,
     coordinators: Vec<Coordinator>,
     workers: Vec<Worker>,
     gateway: Option<Gateway>,
@@ -70,6 +72,7 @@ impl World {
             workers: 1,
             llm: None,
             lease_ms: LEASE_MS,
+            workflow_ttl_ms: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl World {
             agents: self.agents.catalogue(),
             event_secret: SECRET.to_vec(),
             lease_ms: self.lease_ms,
+            workflow_ttl_ms: self.workflow_ttl_ms,
             instance: format!("coordinator-{}", self.coordinators.len() + 1),
         };
         self.coordinators.push(Coordinator::start(config).await.unwrap());
@@ -320,6 +324,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Sets after how long without any event a run counts as abandoned.
+    #[must_use]
+    pub fn workflow_ttl_ms(mut self, ttl_ms: u64) -> Self {
+        self.workflow_ttl_ms = Some(ttl_ms);
+        self
+    }
+
     /// Sets how long a worker may be silent.
     #[must_use]
     pub fn lease_ms(mut self, lease_ms: u64) -> Self {
@@ -347,6 +358,7 @@ impl WorldBuilder {
             agents: AgentsFile::load(&agents_file).unwrap(),
             llm: self.llm,
             lease_ms: self.lease_ms,
+            workflow_ttl_ms: self.workflow_ttl_ms,
             coordinators: Vec::new(),
             workers: Vec::new(),
             gateway: None,

@@ -13,6 +13,7 @@ pub(crate) mod locks;
 pub(crate) mod man;
 mod next;
 pub(crate) mod orchestrator;
+pub(crate) mod pause;
 pub(crate) mod prompts;
 pub(crate) mod resume;
 pub(crate) mod retry;
@@ -44,6 +45,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Watch(args) => watch::run(global, args).await,
         Command::Resume(args) => resume::run(global, args).await,
         Command::Breakers => breakers::run(global).await,
+        Command::Pause(args) => pause::pause(global, args).await,
+        Command::Unpause(args) => pause::unpause(global, args).await,
         Command::Cancel(args) => cancel::run(global, args).await,
         Command::Retry(args) => retry::run(global, args).await,
         Command::List(args) => list::run(global, args).await,

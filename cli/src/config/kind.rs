@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Token,
     /// Letters, digits, `-` and `_`.
     Name,
+    /// A whole number from 0.
+    Count,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Name => {
                 (WorkerName::parse(value).is_ok(), "1 to 128 letters, digits, '-' or '_'")
             }
+            Self::Count => (value.parse::<u32>().is_ok(), "a whole number from 0"),
             Self::Token => (is_token(value), "1 to 32 lower-case letters, digits or '-'"),
         };
         if right { Ok(value.to_owned()) } else { Err(expected) }

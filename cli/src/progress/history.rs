@@ -125,11 +125,14 @@ impl History {
                     self.follow(next, at);
                 }
             }
+            EventBody::ExpireWorkflow(expired) => self.follow(&expired.next, at),
             EventBody::CancelWorkflow(cancelled) => self.follow(&cancelled.next, at),
             EventBody::CompleteWorkflow(end) => self.ended = Some((at, end.status)),
             EventBody::RecordOutput(_)
             | EventBody::RetryStep(_)
             | EventBody::Escalate(_)
+            | EventBody::SuspendWorkflow(_)
+            | EventBody::ContinueWorkflow(_)
             | EventBody::Notify(_)
             | EventBody::CaptureInsight(_)
             | EventBody::StartTimer(_) => {}

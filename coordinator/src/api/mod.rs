@@ -9,6 +9,7 @@ mod health;
 mod list;
 mod locks;
 mod metrics;
+mod pause;
 mod resume;
 mod retry;
 mod status;
@@ -53,10 +54,12 @@ pub(crate) const VERBS: &[&str] = &[
     verb::WORKFLOW_EVENTS,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
+    verb::WORKFLOW_PAUSE,
     verb::WORKFLOW_RESUME,
     verb::WORKFLOW_RETRY,
     verb::WORKFLOW_STATE,
     verb::WORKFLOW_STATUS,
+    verb::WORKFLOW_UNPAUSE,
     verb::WORKFLOW_WHY,
 ];
 
@@ -152,6 +155,8 @@ pub(crate) async fn handle(
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,
         verb::WORKFLOW_RESUME => resume::handle(shared, body, request_id).await,
+        verb::WORKFLOW_PAUSE => pause::pause(shared, body, request_id).await,
+        verb::WORKFLOW_UNPAUSE => pause::unpause(shared, body, request_id).await,
         verb::WORKFLOW_RETRY => retry::handle(shared, body, request_id).await,
         verb::WORKFLOW_STATE => status::state(shared, body).await,
         verb::WORKFLOW_STATUS => status::status(shared, body).await,

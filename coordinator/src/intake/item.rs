@@ -227,8 +227,11 @@ impl From<sluice_engine::Refused> for Verdict {
             }
             Refused::NotHoldingLock => ErrorCode::LockNotHeld,
             Refused::AlreadyStarted => ErrorCode::WorkflowIdTaken,
-            Refused::NotPaused => ErrorCode::NotPaused,
+            Refused::NotPaused | Refused::Suspended(_) | Refused::NotSuspended => {
+                ErrorCode::NotPaused
+            }
             Refused::SameApprover(_) | Refused::OtherApproval(_) => ErrorCode::AlreadyDecided,
+            Refused::EndedBefore(_) | Refused::AlreadySuspended(_) => ErrorCode::NotPausable,
             Refused::Ended(_) | Refused::BeingCancelled => ErrorCode::NotCancellable,
             Refused::UnknownStep(_) => ErrorCode::StepNotFound,
             Refused::NotFailed(_) | Refused::StepNotReached(_) | Refused::RetriesUsedUp { .. } => {

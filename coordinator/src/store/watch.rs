@@ -13,13 +13,40 @@ pub(crate) async fn stranded_runs(
     Ok(sqlx::query_scalar(
         "select workflow_id from runs r
           where completed_at is null and updated_at < $1
+            -- A paused run waits for a person: its approval, or the operator who holds it up.
+            and status <> 'paused'
             and not exists (select from attempts a where a.workflow_id = r.workflow_id)
             and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
             and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
-            and not exists (select from timers t where t.workflow_id = r.workflow_id)
+            and not exists (select from timers t
+                             where t.workflow_id = r.workflow_id and t.step_path <> 'workflow.deadline')
           limit 100",
     )
     .bind(before)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Running runs that nothing has happened to since `before`, and that nobody is at work on: no worker holds
+/// an attempt, none is still to come, nobody has to decide anything, and no queue and no moment is waited for.
+pub(crate) async fn abandoned_runs(
+    connection: &mut PgConnection,
+    before: Moment,
+    now: Moment,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select workflow_id from runs r
+          where completed_at is null and status = 'running' and updated_at < $1
+            and not exists (select from attempts a
+                             where a.workflow_id = r.workflow_id and (a.lease_until >= $2 or a.due_at > $2))
+            and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
+            and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
+            and not exists (select from timers t
+                             where t.workflow_id = r.workflow_id and t.step_path <> 'workflow.deadline')
+          limit 100",
+    )
+    .bind(before)
+    .bind(now)
     .fetch_all(connection)
     .await?)
 }

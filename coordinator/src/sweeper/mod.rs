@@ -3,6 +3,7 @@
 //! Every coordinator sweeps. Whatever two of them find at once is written under a condition that only
 //! one of them meets.
 
+mod abandoned;
 mod attempts;
 mod judging;
 mod locks;
@@ -102,6 +103,7 @@ async fn sweep(
     attempts::sweep_lanes(shared).await?;
     if watch {
         watchdog::sweep(shared).await?;
+        abandoned::sweep(shared).await?;
     }
     if keep {
         let mut connection = shared.pool.acquire().await?;

@@ -1,32 +1,23 @@
 //! What people who steer a run change in its state.
 
-use sluice_proto::event::{CancelWorkflow, RetryCommand, Status, StepStatus};
+use sluice_proto::event::{
+    CancelWorkflow, ExpireWorkflow, RetryCommand, Status, StepStatus, SuspendWorkflow,
+};
 use sluice_proto::timestamp::Timestamp;
 
-use super::{enter, go};
-use crate::state::{Cancellation, State};
+use super::{enter, go, note_failure};
+use crate::state::{Cancellation, Phase, Position, State, Suspension};
 
 /// Nothing is under way any more; what the template does on a cancellation comes next, then the end.
 pub(super) fn cancel(state: &mut State, step: &str, cancel: &CancelWorkflow, at: Timestamp) {
-    for path in state.active.keys() {
-        if let Some(record) = state.steps.get_mut(path) {
-            record.status = StepStatus::Failed;
-        }
-    }
-    state.active.clear();
-    state.ending = None;
-    for approval in &mut state.approvals {
-        approval.announcement_attempt = None;
-        if approval.status == "pending" {
-            "cancelled".clone_into(&mut approval.status);
-        }
-    }
+    leave_everything(state, "cancelled");
+    // What is undone takes the time it takes.
+    state.deadline_at = None;
     if state.failed_step.is_none() {
         state.error_message =
             Some(format!("cancelled by {}: {}", cancel.cancelled_by, cancel.reason));
         state.failure_reason = Some("cancelled".to_owned());
     }
-    state.status = Status::Running;
     state.cancellation = Some(Cancellation {
         reason: cancel.reason.clone(),
         cancelled_by: cancel.cancelled_by.clone(),
@@ -37,6 +28,53 @@ pub(super) fn cancel(state: &mut State, step: &str, cancel: &CancelWorkflow, at:
         state.last_step = Some(step.to_owned());
     }
     go(state, step, &cancel.next, at);
+}
+
+/// Nothing is under way any more, and nobody has to decide anything.
+fn leave_everything(state: &mut State, approvals: &str) {
+    for path in state.active.keys() {
+        if let Some(record) = state.steps.get_mut(path) {
+            record.status = StepStatus::Failed;
+        }
+    }
+    state.active.clear();
+    state.ending = None;
+    state.suspension = None;
+    state.status = Status::Running;
+    for approval in &mut state.approvals {
+        approval.announcement_attempt = None;
+        if approval.status == "pending" {
+            approvals.clone_into(&mut approval.status);
+        }
+    }
+}
+
+/// The run is over, whatever it was about.
+pub(super) fn expire(state: &mut State, step: &str, expire: &ExpireWorkflow, at: Timestamp) {
+    leave_everything(state, "expired");
+    state.deadline_at = None;
+    note_failure(state, step, &expire.error, &expire.reason);
+    if !step.is_empty() {
+        state.last_step = Some(step.to_owned());
+    }
+    go(state, step, &expire.next, at);
+}
+
+/// What is under way goes on, nothing new begins.
+pub(super) fn suspend(state: &mut State, suspend: &SuspendWorkflow, at: Timestamp) {
+    state.status = Status::Paused;
+    state.suspension = Some(Suspension {
+        reason: suspend.reason.clone(),
+        by: suspend.suspended_by.clone(),
+        since: at,
+        in_flight: suspend.in_flight.clone(),
+    });
+}
+
+pub(super) fn go_on(state: &mut State) {
+    state.suspension = None;
+    let waits = |position: &Position| matches!(position.phase, Phase::Waiting { .. });
+    state.status = if state.active.values().any(waits) { Status::Paused } else { Status::Running };
 }
 
 /// Only a failed run goes on; every other end is final.
@@ -59,6 +97,7 @@ pub(super) fn retry(
     state.last_failure = None;
     state.rolled_back_last = false;
     state.retried += 1;
+    state.deadline_at = command.deadline_at;
     state.steps_entered = 0;
     for record in state.steps.values_mut() {
         record.visits_before = record.visits;

@@ -62,7 +62,12 @@ fn waiting<'a>(state: &'a State, meant: Option<&str>) -> Result<(&'a str, &'a Ap
         Phase::Waiting { approval_id } => Some((step.as_str(), state.approval(approval_id)?)),
         _ => None,
     });
-    let Some(meant) = meant else { return waiting.next().ok_or(Refused::NotPaused) };
+    let Some(meant) = meant else {
+        return waiting.next().ok_or_else(|| match &state.suspension {
+            Some(suspension) => Refused::Suspended(suspension.by.clone()),
+            None => Refused::NotPaused,
+        });
+    };
     let found = waiting.find(|(_, approval)| approval.request.approval_id == meant);
     found.ok_or_else(|| Refused::OtherApproval(meant.chars().take(80).collect()))
 }

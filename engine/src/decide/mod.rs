@@ -2,10 +2,12 @@
 
 mod cancel;
 mod decision;
+mod expire;
 mod lock;
 mod result;
 mod retry;
 mod start;
+mod suspend;
 mod timer;
 
 use serde_json::{Map, Value};
@@ -17,11 +19,13 @@ use sluice_proto::timestamp::Timestamp;
 
 pub use self::cancel::Cancel;
 pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
+pub use self::suspend::Suspend;
 use crate::attempt::Loss;
 use crate::breaker::Breakers;
 use crate::event::NewEvent;
 use crate::state::State;
 use crate::template::Template;
+use crate::wish::DEADLINE;
 
 /// Something that happened outside the engine.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +63,18 @@ pub enum Input {
     Cancel(Cancel),
     /// Somebody has a failed run go on.
     Retry(Retry),
+    /// An operator holds the run up.
+    Suspend(Suspend),
+    /// An operator has it go on.
+    Continue {
+        /// Who.
+        by: String,
+    },
+    /// Nothing has happened to the run for very long.
+    Abandoned {
+        /// Since when.
+        untouched_since: Timestamp,
+    },
     /// The lock is the run's.
     LockGranted {
         /// Step that needs it.
@@ -157,6 +173,18 @@ pub enum Refused {
     /// The run has ended.
     #[error("the run has ended as {}", .0.as_str())]
     Ended(Status),
+    /// The run has ended and cannot be paused.
+    #[error("the run has ended as {}, it cannot be paused", .0.as_str())]
+    EndedBefore(Status),
+    /// An operator holds the run up already.
+    #[error("the run is paused already, by {0}")]
+    AlreadySuspended(String),
+    /// The run waits for no decision; an operator holds it up.
+    #[error("the run waits for no approval, {0} has paused it; `sluice unpause` has it go on")]
+    Suspended(String),
+    /// Nobody holds the run up.
+    #[error("the run was not paused by an operator; an approval is decided with `sluice resume`")]
+    NotSuspended,
     /// Somebody has cancelled the run, and it is being cleaned up after.
     #[error("the run is being cancelled; force ends it at once")]
     BeingCancelled,
@@ -232,6 +260,14 @@ pub(crate) fn decide(
         Input::Decision(decision) => decision::decide(situation, state, decision),
         Input::Cancel(cancel) => cancel::decide(situation, state, cancel),
         Input::Retry(retry) => retry::decide(situation, state, retry),
+        Input::Suspend(wish) => suspend::suspend(situation, state, wish),
+        Input::Continue { by } => suspend::go_on(state, by),
+        Input::Abandoned { untouched_since } => {
+            expire::abandoned(situation, state, untouched_since)
+        }
+        Input::TimerDue { step, visit } if step == DEADLINE => {
+            expire::deadline(situation, state, visit)
+        }
         Input::LockGranted { step, name, fencing_number } => {
             lock::granted(situation, state, &step, &name, fencing_number)
         }

@@ -43,7 +43,9 @@ pub(super) fn decide(
     let wait_ms = backoff::jittered_ms(nominal_ms, situation.jitter);
     let mut rewound = state.clone();
     rewound.rewind_to(&step);
+    let deadline_at = situation.template.deadline_ms.map(|ms| situation.now.plus_ms(ms));
     let command = RetryCommand {
+        deadline_at,
         requested_by,
         next_lock: route::lock_again(situation.template, &rewound, &step),
     };

@@ -35,6 +35,7 @@ pub(super) fn decide(
         template_sha256: template.sha256.clone(),
         participating_agents: template.participating_agents(),
         next_lock,
+        deadline_at: template.deadline_ms.map(|ms| situation.now.plus_ms(ms)),
     };
     Ok(vec![NewEvent::of(&entry.id, EventBody::StartWorkflow(body))])
 }

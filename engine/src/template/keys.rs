@@ -163,6 +163,11 @@ pub(super) static TEMPLATE: Table = Table {
             "Messages sent when the run reaches a virtual target.",
         ),
         key(
+            "deadline",
+            Shape::Duration,
+            "Longest time that a run may take in all, people and locks included.",
+        ),
+        key(
             "on_cancel",
             Shape::Target,
             "Step that undoes what a cancelled run did, before the run ends as cancelled.",

@@ -49,6 +49,8 @@ pub struct Template {
     pub error_recovery: ErrorRecovery,
     /// Lifecycle notifications.
     pub notifications: Vec<Notification>,
+    /// How long a run may take in all, milliseconds.
+    pub deadline_ms: Option<u64>,
     /// Where a cancelled run goes before it ends.
     pub on_cancel: Option<Target>,
 }

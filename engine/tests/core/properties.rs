@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
-use sluice_engine::{Cancel, Decision, Input, Retry, wishes};
+use sluice_engine::{Cancel, Decision, Input, Retry, Suspend, wishes};
 
 use crate::run::{Run, failure, success};
 
@@ -55,6 +55,8 @@ enum Move {
     Wait(u64),
     Cancel(bool),
     Retry(usize),
+    Suspend,
+    Continue,
 }
 
 fn answer() -> impl Strategy<Value = Value> {
@@ -83,6 +85,8 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => which.clone().prop_map(Move::TimeOut),
         1 => (any::<bool>(), 0..4_u32).prop_map(|(force, n)| if n == 0 { Move::Cancel(force) } else { Move::Wait(0) }),
         2 => which.prop_map(Move::Retry),
+        1 => Just(Move::Suspend),
+        3 => Just(Move::Continue),
         1 => (0..40_000_u64).prop_map(Move::Wait),
     ]
 }
@@ -130,6 +134,8 @@ fn input(run: &Run, one: Move) -> Option<Input> {
             let step = run.template.steps.keys().nth(n % run.template.steps.len())?.clone();
             Some(Input::Retry(Retry { step, max_retries: 20, requested_by: String::new() }))
         }
+        Move::Suspend => Some(Input::Suspend(Suspend::default())),
+        Move::Continue => Some(Input::Continue { by: String::new() }),
         Move::Wait(_) => None,
     }
 }

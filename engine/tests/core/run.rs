@@ -9,7 +9,7 @@ use sluice_engine::breaker::Breakers;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
     Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation,
-    State, WishedAttempt, WishedTimer, advance, replay, wishes,
+    State, Suspend, WishedAttempt, WishedTimer, advance, replay, wishes,
 };
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::event::{EVENT_VERSION, Event, Status};
@@ -123,7 +123,12 @@ impl Run {
         let wished = wished(&self.template, &self.state);
         assert_eq!(self.outstanding, wished, "effects do not lead to what the state wishes");
         let ended = self.state.status.is_terminal();
-        assert!(ended || !wished.is_empty(), "the run waits for nothing: {:?}", self.state.active);
+        let held_up = self.state.suspension.is_some();
+        assert!(
+            ended || held_up || !wished.is_empty(),
+            "the run waits for nothing: {:?}",
+            self.state.active
+        );
         assert!(!ended || self.state.locks.is_empty(), "a lock outlives the run");
     }
 
@@ -256,6 +261,14 @@ impl Run {
             max_retries: max,
             requested_by: "ops".to_owned(),
         }))
+    }
+
+    pub(crate) fn suspend(&mut self) -> Result<Vec<String>, Refused> {
+        self.input(Input::Suspend(Suspend { reason: "trouble".to_owned(), by: "ops".to_owned() }))
+    }
+
+    pub(crate) fn go_on(&mut self) -> Result<Vec<String>, Refused> {
+        self.input(Input::Continue { by: "ops".to_owned() })
     }
 
     pub(crate) fn grant(&mut self, step: &str, name: &str, fencing_number: u64) -> Vec<String> {

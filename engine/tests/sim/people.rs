@@ -2,7 +2,7 @@
 //! callers that ask until somebody answers.
 
 use serde_json::{Map, json};
-use sluice_engine::{Cancel, Decision, Input, Retry};
+use sluice_engine::{Cancel, Decision, Input, Retry, Suspend};
 use sluice_proto::event::Status;
 
 use super::intake::{Item, ReplyTo, Work};
@@ -45,6 +45,16 @@ impl World<'_> {
                 self.decide(run);
             }
         }
+        let is_held_up = |run: &&usize| {
+            self.database.runs.get(*run).is_some_and(|row| row.state.suspension.is_some())
+        };
+        let held_up: Vec<usize> = self.runs.keys().filter(is_held_up).copied().collect();
+        for run in held_up {
+            if self.rng.chance(0.3) {
+                let work = Work::Given(Input::Continue { by: "ada".to_owned() });
+                self.send_input(&Item { run, work, reply_to: ReplyTo::Nobody });
+            }
+        }
         if self.rng.chance(0.04) {
             let run = *self.rng.pick(&anything);
             self.steer(run);
@@ -60,6 +70,10 @@ impl World<'_> {
             (Status::Failed, Some(step)) => {
                 self.counts.count("retries asked for by people");
                 Input::Retry(Retry { step, max_retries: 2, requested_by: "ada".to_owned() })
+            }
+            _ if self.rng.chance(0.5) => {
+                self.counts.count("pauses by an operator");
+                Input::Suspend(Suspend { reason: "wait".to_owned(), by: "ada".to_owned() })
             }
             _ => {
                 self.counts.count("cancellations asked for");

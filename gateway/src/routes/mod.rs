@@ -10,6 +10,7 @@ mod list;
 mod locks;
 mod metrics;
 mod openapi;
+mod pause;
 mod ready;
 mod resume;
 mod retry;
@@ -41,6 +42,8 @@ pub(crate) fn all() -> Vec<Route> {
         cancel::route(),
         breakers::route(),
         retry::route(),
+        pause::route(),
+        pause::unpause_route(),
         templates::route(),
         list::route(),
         events::route(),

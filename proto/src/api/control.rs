@@ -114,3 +114,45 @@ pub struct RetryResponse {
     /// For people.
     pub message: String,
 }
+
+/// Body of `workflow.pause`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PauseRequest {
+    /// The run; over REST it is in the path.
+    #[serde(default)]
+    pub workflow_id: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Who.
+    #[serde(default = "unknown")]
+    pub paused_by: String,
+    /// Makes repeated requests one, for seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Body of `workflow.unpause`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnpauseRequest {
+    /// The run; over REST it is in the path.
+    #[serde(default)]
+    pub workflow_id: String,
+    /// Who.
+    #[serde(default = "unknown")]
+    pub unpaused_by: String,
+    /// Makes repeated requests one, for seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// An operator holds the run up: no approval lets it go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Suspended {
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub paused_by: String,
+    /// Since when.
+    pub since: Timestamp,
+}

@@ -256,6 +256,8 @@ fn paused() -> StatusResponse {
         failure_reason: None,
         rejection_reason: None,
         cancellation_reason: None,
+        suspended: None,
+        deadline_at: None,
         cancelled_by: None,
         cancelled_at: None,
         pending_approval: Some(pending_approval()),

@@ -106,6 +106,8 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::WORKFLOW_LIST, Some("list_request"), Some("list_response")),
     (verb::WORKFLOW_RESUME, Some("resume_request"), Some("resume_response")),
     (verb::BREAKER_LIST, None, Some("breakers_response")),
+    (verb::WORKFLOW_PAUSE, Some("pause_request"), Some("status_response")),
+    (verb::WORKFLOW_UNPAUSE, Some("unpause_request"), Some("status_response")),
     (verb::WORKFLOW_CANCEL, Some("cancel_request"), Some("cancel_response")),
     (verb::WORKFLOW_RETRY, Some("retry_request"), Some("retry_response")),
     (verb::TEMPLATE_LIST, None, Some("templates_response")),

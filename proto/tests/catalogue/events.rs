@@ -3,9 +3,9 @@
 use serde_json::json;
 use sluice_proto::event::{
     AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow,
-    EVENT_VERSION, Escalate, Event, EventBody, FailStep, Next, Notify, Outcome, PauseWorkflow,
-    RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartTimer,
-    StartWorkflow, Status, WaitLock,
+    ContinueWorkflow, EVENT_VERSION, Escalate, Event, EventBody, ExpireWorkflow, FailStep, Next,
+    Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow,
+    RetryStep, RollbackStep, StartTimer, StartWorkflow, Status, SuspendWorkflow, WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -49,6 +49,9 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::ResumeWorkflow(_) => Some("approval_gate"),
         EventBody::RecordOutput(_)
         | EventBody::CancelWorkflow(_)
+        | EventBody::SuspendWorkflow(_)
+        | EventBody::ContinueWorkflow(_)
+        | EventBody::ExpireWorkflow(_)
         | EventBody::Escalate(_)
         | EventBody::CompleteStep(_)
         | EventBody::FailStep(_)
@@ -84,6 +87,7 @@ fn step_bodies() -> Vec<EventBody> {
             template_sha256: "ab".repeat(32),
             participating_agents: vec![AgentName::parse("infrastructure").unwrap()],
             next_lock: Some("infrastructure:staging".into()),
+            deadline_at: None,
         }),
         EventBody::RecordOutput(RecordOutput {
             result: object(json!({"status": "applied"})),
@@ -227,6 +231,21 @@ fn closing_bodies() -> Vec<EventBody> {
             channels: vec!["slack".into()],
             notification_id: "apply_changes.notify.escalation".into(),
             payload: object(json!({"trigger": "escalation"})),
+        }),
+        EventBody::SuspendWorkflow(SuspendWorkflow {
+            reason: "the provider has trouble".into(),
+            suspended_by: "ops@example.com".into(),
+            in_flight: vec!["apply_changes:1:1".into()],
+        }),
+        EventBody::ContinueWorkflow(ContinueWorkflow { continued_by: "ops@example.com".into() }),
+        EventBody::ExpireWorkflow(ExpireWorkflow {
+            reason: "deadline_exceeded".into(),
+            error: "the run was not over by its deadline".into(),
+            next: Next {
+                next_step: Some("workflow_failed".into()),
+                next_lock: None,
+                outcome: Some(Outcome::Failed),
+            },
         }),
     ]
 }

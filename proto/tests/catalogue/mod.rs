@@ -7,6 +7,7 @@ mod breakers;
 mod events;
 mod messages;
 mod operations;
+mod pausing;
 mod roster;
 
 use std::fmt::Debug;
@@ -49,6 +50,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     entries.extend(roster::entries());
     entries.extend(api::entries());
     entries.extend(breakers::entries());
+    entries.extend(pausing::entries());
     entries.extend(operations::entries());
     entries
 }

@@ -49,7 +49,16 @@ pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -
         error_recovery,
         notifications,
         on_cancel: fields.target(cx, "on_cancel"),
+        deadline_ms: deadline(cx, &fields),
     })
+}
+
+fn deadline(cx: &mut Context<'_>, fields: &Fields<'_>) -> Option<u64> {
+    let deadline = fields.duration_ms(cx, "deadline");
+    if deadline == Some(0) {
+        cx.findings.error(fields.value_at("deadline"), "'deadline' must be longer than 0");
+    }
+    deadline
 }
 
 fn recommended(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str, default: &str) -> String {

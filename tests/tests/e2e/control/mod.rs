@@ -3,4 +3,6 @@
 mod approval;
 mod cancel;
 mod failures;
+mod pause;
 mod retry;
+mod time;
