@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 
 use super::working::{Moment, Working};
 use crate::coordinator::Shared;
-use crate::store::StoreError;
 use crate::store::locks::{self, LockRow, NewWaiter};
+use crate::store::{StoreError, runs};
 
 /// Something to be done about a lock.
 #[derive(Clone, Debug)]
@@ -147,7 +147,21 @@ async fn hand_over(
             let owner = Some((waiter.workflow_id.as_str(), waiter.step.as_str()));
             locks::set_owner(connection, &row.name, owner, fencing_number, moment.now.into())
                 .await?;
+        } else if has_moved_on(connection, working, &run).await? {
+            return Err(StoreError::Conflict);
         }
     }
     Ok(())
+}
+
+/// Whether a run has come further than this batch read it: then it may well have begun to wait for the lock
+/// since, and its place in the queue must not be lost.
+async fn has_moved_on(
+    connection: &mut PgConnection,
+    working: &Working,
+    run: &WorkflowId,
+) -> Result<bool, StoreError> {
+    let read = working.runs.get(run.as_str()).and_then(|run| run.expected_sequence);
+    let heads = runs::find_heads(connection, &[run.to_string()]).await?;
+    Ok(heads.first().map(|head| head.sequence) != read)
 }

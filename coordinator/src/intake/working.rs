@@ -39,7 +39,7 @@ pub(super) struct WorkingRun {
     pub(super) commanded: Option<RetryStep>,
     started_month: time::Date,
     /// None for a new run.
-    expected_sequence: Option<u64>,
+    pub(super) expected_sequence: Option<u64>,
     last_hash: [u8; 32],
 }
 
