@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::{QUEUE_GROUP, Shared, now};
 use crate::store::StoreError;
-use crate::store::attempts::{self, Delivered};
+use crate::store::attempts::{self, Delivered, StoredAttempt};
 use crate::store::workers::{self, StoredWorker};
 use crate::sweeper::{self, SweepError};
 
@@ -166,7 +166,7 @@ async fn take_over(
     // Looked at before the new process takes anything: what was delivered by now, the former one may have.
     let delivered = delivered(shared, &former).await?;
     // Released first: if this coordinator dies now, the worker announces itself again.
-    let released = release(shared, &former.worker_id).await?;
+    let released = release(shared, &former.worker_id, |_| true).await?;
     let mut connection = shared.pool.acquire().await?;
     let is_ours =
         workers::put(&mut connection, announcement, Some(&former.worker_id), now().into()).await?;
@@ -188,23 +188,29 @@ async fn take_over(
     Ok(is_ours)
 }
 
-/// The worker has ended in order: whatever it still held ended with it.
+/// The worker has ended in order: what it had claimed ended with it. The rest it handed back to JetStream,
+/// and another worker may have it by now.
 async fn leave(
     shared: &Arc<Shared>,
     announcement: &Announcement,
 ) -> Result<AnnouncementReply, SweepError> {
-    release(shared, announcement.worker_id.as_str()).await?;
+    release(shared, announcement.worker_id.as_str(), |held| held.row.claimed).await?;
     let mut connection = shared.pool.acquire().await?;
     workers::delete(&mut connection, announcement.name.as_str(), announcement.worker_id.as_str())
         .await?;
     Ok(AnnouncementReply::Welcome { lease_ms: shared.lease_ms })
 }
 
-/// Ends the leases of a process that is gone; how many there were.
-async fn release(shared: &Arc<Shared>, worker_id: &str) -> Result<usize, SweepError> {
+/// Ends those leases of a process that is gone that are `meant`; how many there were.
+async fn release(
+    shared: &Arc<Shared>,
+    worker_id: &str,
+    meant: impl Fn(&StoredAttempt) -> bool,
+) -> Result<usize, SweepError> {
     let mut connection = shared.pool.acquire().await?;
-    let held = attempts::held_by(&mut connection, worker_id).await?;
+    let mut held = attempts::held_by(&mut connection, worker_id).await?;
     drop(connection);
+    held.retain(meant);
     let count = held.len();
     sweeper::lose(shared, held).await?;
     Ok(count)
