@@ -10,8 +10,8 @@ use crate::plan::plan;
 use crate::state::State;
 use crate::wish::{Effect, effects};
 
-/// Events that may follow from one input. A template cannot reach it: the loop budget ends it first.
-const MAX_EVENTS_PER_INPUT: usize = 2_000;
+/// Events that may follow from one input. A template cannot reach it: the budgets of steps end it first.
+const MAX_EVENTS_PER_INPUT: usize = 100_000;
 
 /// What an input led to.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 //! time travel are folds of it, so whatever was once recorded must go through.
 
 mod control;
+mod fan;
 
 use serde_json::{Value, json};
 use sluice_proto::event::{
@@ -10,9 +11,10 @@ use sluice_proto::event::{
 };
 use sluice_proto::timestamp::Timestamp;
 
-use crate::path::{Job, Work};
+use crate::path::{Job, Work, branch_of};
 use crate::state::{
-    Approval, Delivery, Ending, Failure, HeldLock, Phase, Position, State, StepRecord,
+    Approval, BranchFailure, Delivery, Ending, Failure, HeldLock, Phase, Position, State,
+    StepRecord,
 };
 
 /// Folds one event into the state. `step` is the event's `step_id`.
@@ -95,8 +97,28 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
                 position.phase = Phase::Timer { until: timer.until };
             }
         }
+        EventBody::StartBranches(start) => fan::start_branches(state, step, start, at),
         EventBody::Notify(_) | EventBody::RetryStep(_) | EventBody::CaptureInsight(_) => {}
     }
+    settle_status(state);
+}
+
+/// A run is paused when only people can move it, be it that they have to decide or that they hold it up:
+/// while anything else is under way, it is running.
+fn settle_status(state: &mut State) {
+    if !matches!(state.status, Status::Running | Status::Paused) {
+        return;
+    }
+    // A decision counts also while an operator holds the run up; it follows from it later.
+    if state.suspension.is_some() {
+        state.status = Status::Paused;
+        return;
+    }
+    let with_branches = |position: &&Position| matches!(position.phase, Phase::Branches);
+    let mut at_work = state.active.values().filter(|position| !with_branches(position)).peekable();
+    let some = at_work.peek().is_some();
+    let paused = some && at_work.all(|position| matches!(position.phase, Phase::Waiting { .. }));
+    state.status = if paused { Status::Paused } else { Status::Running };
 }
 
 fn start_workflow(state: &mut State, step: &str, start: &StartWorkflow, at: Timestamp) {
@@ -113,6 +135,7 @@ fn start_workflow(state: &mut State, step: &str, start: &StartWorkflow, at: Time
 
 fn complete_step(state: &mut State, step: &str, complete: &CompleteStep, at: Timestamp) {
     state.active.remove(step);
+    fan::stop_branches(state, step);
     state.outputs.insert(step.to_owned(), Value::Object(complete.result.clone()));
     if let Some(answer) = &complete.answer {
         state.answers.insert(step.to_owned(), answer.clone());
@@ -136,8 +159,12 @@ fn fail_step(state: &mut State, step: &str, fail: &FailStep, at: Timestamp) {
     if let Work::Step { step, job: Job::Undo } = Work::parse(step) {
         return undoing_failed(state, step, fail, at);
     }
-    let output = json!({"status": "error", "error": fail.error, "error_type": fail.error_type});
-    state.outputs.insert(step.to_owned(), output);
+    fan::stop_branches(state, step);
+    let mut output = fail.result.clone();
+    output.insert("status".to_owned(), json!("error"));
+    output.insert("error".to_owned(), json!(fail.error));
+    output.insert("error_type".to_owned(), json!(fail.error_type));
+    state.outputs.insert(step.to_owned(), Value::Object(output));
     note_failure(state, step, &fail.error, &fail.error_type);
     let (error, error_type) = (fail.error.clone(), fail.error_type.clone());
     state.last_failure = Some(Failure { step: step.to_owned(), error, error_type });
@@ -208,7 +235,6 @@ fn retry_step(state: &mut State, path: &str, retry: &RetryStep) {
 }
 
 fn pause_workflow(state: &mut State, step: &str, pause: &PauseWorkflow, at: Timestamp) {
-    state.status = Status::Paused;
     // A pause that a virtual target asked for puts the run back on the step it came from.
     state.ending = None;
     let record = state.steps.entry(step.to_owned()).or_insert_with(StepRecord::untouched);
@@ -263,10 +289,6 @@ fn resume_workflow(state: &mut State, step: &str, resume: &ResumeWorkflow, at: T
         last.announcement_attempt = None;
     }
     state.active.remove(step);
-    // A decision counts also while an operator holds the run up; it follows from it later.
-    if state.suspension.is_none() {
-        state.status = Status::Running;
-    }
     if !resume.result.is_empty() {
         state.outputs.insert(step.to_owned(), Value::Object(resume.result.clone()));
     }
@@ -310,6 +332,7 @@ fn complete_workflow(state: &mut State, complete: &CompleteWorkflow, at: Timesta
 fn go(state: &mut State, from: &str, next: &Next, at: Timestamp) {
     let Some(target) = &next.next_step else { return };
     match next.outcome {
+        Some(outcome) if branch_of(from).is_some() => fan::end_branch(state, from, outcome),
         Some(outcome) => end(state, from, target, outcome),
         None => enter(state, target, next.next_lock.clone(), Some(from), at),
     }
@@ -340,7 +363,15 @@ fn enter(state: &mut State, step: &str, lock: Option<String>, from: Option<&str>
         by_person: false,
         phase: Phase::Ready,
     };
-    state.steps_entered += 1;
+    match branch_of(step) {
+        None => state.steps_entered += 1,
+        Some(_) => {
+            state.inner_steps_entered += 1;
+            if let Some(branch) = state.branch_mut(step) {
+                branch.steps_entered += 1;
+            }
+        }
+    }
     state.active.insert(step.to_owned(), position);
 }
 
@@ -349,8 +380,24 @@ fn settle(state: &mut State, step: &str, status: StepStatus) {
     state.steps.entry(step.to_owned()).or_insert_with(StepRecord::untouched).status = status;
 }
 
-/// Keeps the first failure: what follows it is handling, not cause.
+/// Keeps the first failure: what follows it is handling, not cause. What went wrong in a branch is the
+/// branch's, until the step around it makes something of it.
 fn note_failure(state: &mut State, step: &str, message: &str, reason: &str) {
+    if branch_of(step).is_some() {
+        let failure = || BranchFailure {
+            step: step.to_owned(),
+            error: message.to_owned(),
+            error_type: reason.to_owned(),
+        };
+        if let Some(branch) = state.branch_mut(step) {
+            branch.failure.get_or_insert_with(failure);
+        }
+        return;
+    }
+    note_failure_of_run(state, step, message, reason);
+}
+
+fn note_failure_of_run(state: &mut State, step: &str, message: &str, reason: &str) {
     if state.failed_step.is_none() {
         state.failed_step = Some(step.to_owned());
         state.error_message = Some(message.to_owned());

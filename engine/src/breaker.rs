@@ -205,7 +205,7 @@ impl<'s> Asked<'s> {
         let template = self.situation.template;
         let path = event.step.as_deref().unwrap_or_default();
         let Some(step) = template.step(path) else { return };
-        let Some(breaker) = template.breaker(&step.id) else { return };
+        let Some(breaker) = template.breaker(&step.path) else { return };
         let workflow_id = state.workflow_id.clone();
         let change = match &event.body {
             EventBody::FailStep(FailStep { is_final: true, exhausted: true, .. }) => {
@@ -217,7 +217,7 @@ impl<'s> Asked<'s> {
             }
             // What is as new need not hear that the step works.
             EventBody::RecordOutput(_) | EventBody::CompleteStep(_)
-                if self.situation.breakers.contains_key(&step.id)
+                if self.situation.breakers.contains_key(&step.path)
                     && answers(state, path)
                     && matches!(step.kind, StepKind::AgentCall(_)) =>
             {
@@ -225,7 +225,7 @@ impl<'s> Asked<'s> {
             }
             _ => return,
         };
-        self.changes.push((step.id.clone(), change));
+        self.changes.push((step.path.clone(), change));
     }
 
     /// The failures of steps that have just become workable behind an open breaker. Asked when nothing else
@@ -269,7 +269,7 @@ impl<'s> Asked<'s> {
             "the circuit breaker of this step is open after failures in other runs; it is tried again after {until}"
         );
         let attempt = state.active.get(path).map_or(1, |position| position.attempt);
-        let next = route::after_failure(template, &RunScope::new(state), path);
+        let next = route::after_failure(template, &RunScope::at(template, state, path), path);
         plan::fail(path, "circuit_open", error, attempt, next)
     }
 
@@ -281,7 +281,7 @@ impl<'s> Asked<'s> {
             let settled = self.changes.iter().any(|(of, _)| of == step);
             let there = |state: &State| {
                 state.active.keys().any(|path| {
-                    self.situation.template.step(path).is_some_and(|found| found.id == *step)
+                    self.situation.template.step(path).is_some_and(|found| found.path == *step)
                 })
             };
             if tries && !settled && there(before) && !there(after) {
@@ -305,8 +305,8 @@ fn workable<'a>(
         let step = template.step(path)?;
         let calls = matches!(step.kind, StepKind::AgentCall(_));
         let ready = matches!(position.phase, Phase::Ready | Phase::Queued { .. });
-        (calls && ready && state.has_lock(position) && template.breaker(&step.id).is_some())
-            .then(|| (path.clone(), position.visit, step.id.clone()))
+        (calls && ready && state.has_lock(path, position) && template.breaker(&step.path).is_some())
+            .then(|| (path.clone(), position.visit, step.path.clone()))
     })
 }
 

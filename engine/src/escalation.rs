@@ -20,8 +20,7 @@ const PERSON: &str = "hitl";
 pub(crate) fn due(template: &Template, state: &State) -> Option<NewEvent> {
     let failure = state.last_failure.as_ref().filter(|_| state.escalation.is_none())?;
     let reason = reason(template, failure)?;
-    let path =
-        template.error_handling.get(&failure.step).map(|entry| entry.escalation_path.clone());
+    let path = template.error_handling_of(&failure.step).map(|entry| entry.escalation_path.clone());
     let escalation_path = path.unwrap_or_default();
     let declared = template.error_recovery.escalation.as_ref();
     let mut channels = declared.map(|block| block.notify_channels.clone()).unwrap_or_default();
@@ -72,7 +71,7 @@ fn reason(template: &Template, failure: &Failure) -> Option<&'static str> {
     if declared.is_some_and(|block| block.on_any_failure) {
         return Some("any_failure");
     }
-    if template.error_handling.get(step).is_some_and(|entry| !entry.escalation_path.is_empty()) {
+    if template.error_handling_of(step).is_some_and(|entry| !entry.escalation_path.is_empty()) {
         return Some("exhausted");
     }
     (template.retry_limits(step, false).tier >= 4).then_some("tier_4")

@@ -13,6 +13,7 @@ mod decide;
 mod escalation;
 mod event;
 pub mod expr;
+mod fan;
 mod notification;
 mod path;
 mod plan;
@@ -31,10 +32,11 @@ pub use decide::{
     Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation, Suspend,
 };
 pub use event::NewEvent;
-pub use plan::MAX_STEPS_PER_RUN;
+pub use fan::MAX_BRANCHES_PER_RUN;
+pub use plan::{MAX_INNER_STEPS_PER_RUN, MAX_STEPS_PER_RUN};
 pub use state::{
-    Approval, Cancellation, Delivery, Ending, Failure, HeldLock, Phase, Position, State,
-    StepRecord, Suspension,
+    Approval, Branch, BranchFailure, BranchStatus, Cancellation, Delivery, Ending, Failure,
+    FanRecord, HeldLock, Phase, Position, State, StepRecord, Suspension,
 };
 pub use view::{
     current_step, execute_response, pending_approval, state_response, status_response,

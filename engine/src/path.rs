@@ -1,7 +1,9 @@
 //! Paths of work. A step's own work has the step's path; engine work around it adds one reserved
 //! last part: `review.gate`, `approve.risk`, `approve.announce`, `workflow_failed.notify.0`.
 //!
-//! Ids of steps hold no dot, so the two can never be mistaken for each other.
+//! Between the ids of a step and of one in its branches stands the name of the branch, or the index of
+//! the item: `build.linux.test`, `build.3.test`. So the path of a step has an odd number of parts, and
+//! that of engine work an even one: ids hold no dot, and the two can never be mistaken for each other.
 
 /// Work that an attempt can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +54,44 @@ impl Job {
 impl<'a> Work<'a> {
     /// Reads a path.
     pub(crate) fn parse(path: &'a str) -> Self {
-        for job in [Job::Gate, Job::Risk, Job::Announcement, Job::Undo] {
-            if let Some(step) = path.strip_suffix(job.suffix()) {
-                return Self::Step { step, job };
-            }
-        }
+        // No branch and no step in one is called so.
         if path.contains(".notify.") {
             return Self::Notification(path);
         }
-        Self::Step { step: path, job: Job::Own }
+        let of_step = path.split('.').count() % 2 == 1;
+        let mut jobs = [Job::Gate, Job::Risk, Job::Announcement, Job::Undo].into_iter();
+        let found = jobs.find_map(|job| Some((path.strip_suffix(job.suffix())?, job)));
+        let (step, job) = found.filter(|_| !of_step).unwrap_or((path, Job::Own));
+        Self::Step { step, job }
     }
+}
+
+/// The branches around a step, by path, from the innermost outwards.
+pub(crate) fn branches_around(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(branch_of(path), |branch| branch_of(fan_of(branch)?.0))
+}
+
+/// The branch that a step is in, by path; none outside of all.
+pub(crate) fn branch_of(step: &str) -> Option<&str> {
+    Some(step.rsplit_once('.')?.0)
+}
+
+/// The step whose branch this is, and the name of the branch in it.
+pub(crate) fn fan_of(branch: &str) -> Option<(&str, &str)> {
+    branch.rsplit_once('.')
+}
+
+/// Path of a step next to the one at `path`.
+pub(crate) fn beside(path: &str, id: &str) -> String {
+    match branch_of(path) {
+        Some(branch) => format!("{branch}.{id}"),
+        None => id.to_owned(),
+    }
+}
+
+/// Whether a path is in a branch, or in a branch of a branch of it.
+pub(crate) fn is_within(path: &str, branch: &str) -> bool {
+    path.strip_prefix(branch).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Id of the n-th notification that a trigger fires, in a run that has failed and gone on `retried` times.
@@ -89,5 +119,19 @@ mod tests {
         check("fan.left.review.gate", Work::Step { step: "fan.left.review", job: Job::Gate });
         check("gate", Work::Step { step: "gate", job: Job::Own });
         check("workflow_failed.notify.0", Work::Notification("workflow_failed.notify.0"));
+        check("fan.left.gate", Work::Step { step: "fan.left.gate", job: Job::Own });
+        check("fan.3.notify", Work::Step { step: "fan.3.notify", job: Job::Own });
+        check("fan.0.gate.gate", Work::Step { step: "fan.0.gate", job: Job::Gate });
+    }
+
+    #[test]
+    fn branches_are_found_outwards() {
+        let around = |path| branches_around(path).collect::<Vec<_>>();
+        assert_eq!(around("a.b.c.4.e"), ["a.b.c.4", "a.b"]);
+        assert_eq!(around("a"), [""; 0]);
+        assert_eq!((beside("a.b.c", "d"), beside("a", "d")), ("a.b.d".to_owned(), "d".to_owned()));
+        assert!(
+            is_within("a.b.c", "a.b") && !is_within("a.bb.c", "a.b") && !is_within("a.b", "a.b")
+        );
     }
 }

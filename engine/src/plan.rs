@@ -11,15 +11,20 @@ use sluice_proto::timestamp::Timestamp;
 
 use crate::escalation;
 use crate::event::NewEvent;
+use crate::fan;
 use crate::notification;
+use crate::path::branch_of;
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Ending, Phase, Position, State, StepRecord};
-use crate::template::{Approval, Risk, Step, StepKind, Template};
+use crate::template::{Approval, Risk, StepKind, Template};
 use crate::wait;
 
-/// Steps that one run may enter, revisits included.
+/// Steps that one run may enter outside of branches, and each of its branches by itself; revisits
+/// included.
 pub const MAX_STEPS_PER_RUN: u32 = 100;
+/// Steps that all branches of a run may enter together.
+pub const MAX_INNER_STEPS_PER_RUN: u32 = 10_000;
 /// Roles that a risk assessment may ask for; any other word is nobody's.
 const ROLES: [&str; 6] =
     ["developer", "team_lead", "tech_lead", "devops_engineer", "cto", "security_team"];
@@ -40,10 +45,14 @@ pub(crate) fn plan(template: &Template, state: &State, now: Timestamp) -> Vec<Ne
     if let (Some(ending), true) = (&state.ending, state.active.is_empty()) {
         return vec![finish(template, state, ending)];
     }
-    let next = template.steps.values().find_map(|step| {
-        let position = state.active.get(&step.id)?;
-        advance_position(template, state, step, position, now)
-    });
+    // First what becomes of branches: it may end what is under way in them.
+    if let Some(event) = fan::proceed(template, state) {
+        return vec![event];
+    }
+    let next = state
+        .active
+        .iter()
+        .find_map(|(path, position)| advance_position(template, state, path, position, now));
     next.unwrap_or_default()
 }
 
@@ -55,7 +64,8 @@ fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
     }
     let acted = |id: &&str| {
         let step = template.step(id);
-        let acts = step.is_some_and(|step| matches!(step.kind, StepKind::AgentCall(_)));
+        let acts =
+            step.is_some_and(|step| matches!(step.kind, StepKind::AgentCall(_) | StepKind::Fan(_)));
         acts && !route::is_rollback(template, id)
     };
     let diverted = state.way_back(by_step).skip(1).find(acted)?;
@@ -72,9 +82,11 @@ fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
 }
 
 fn release(template: &Template, state: &State, now: Timestamp) -> Option<NewEvent> {
-    let unused = state.locks.iter().find(|(name, _)| {
+    let unused = state.locks.iter().find(|(name, held)| {
+        // A lock is held by the branch that took it, and moves on with that.
         let keeps = |(path, position): (&String, &Position)| {
-            route::keeps(template, state, name, path, position)
+            branch_of(path) == branch_of(&held.step)
+                && route::keeps(template, state, name, path, position)
         };
         !state.active.iter().any(keeps) && !pausing(state)
     });
@@ -114,7 +126,7 @@ fn finish(template: &Template, state: &State, ending: &Ending) -> NewEvent {
 fn changes_requested(template: &Template, state: &State, ending: &Ending) -> NewEvent {
     let gated = |step: &&str| {
         let step = template.step(step);
-        step.is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(_)))
+        step.is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(_) | StepKind::Fan(_)))
     };
     let step = state.way_back(&ending.from).find(gated).unwrap_or(&ending.from);
     let details = state.outputs.get(step).and_then(Value::as_object).cloned();
@@ -134,36 +146,37 @@ fn changes_requested(template: &Template, state: &State, ending: &Ending) -> New
 fn advance_position(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     position: &Position,
     now: Timestamp,
 ) -> Option<Vec<NewEvent>> {
     if !matches!(position.phase, Phase::Ready) {
         return None;
     }
-    if let Some(event) = over_budget(template, state, step, position) {
+    let step = template.step(path)?;
+    if let Some(event) = over_budget(template, state, path, position) {
         return Some(vec![event]);
     }
+    let scope = RunScope::at(template, state, path);
     if position.lock.as_deref() == Some("") {
         let error = "the name of the resource lock rendered to nothing".to_owned();
-        let next = route::after_failure(template, &RunScope::new(state), &step.id);
-        return Some(vec![fail(&step.id, "lock_error", error, position.attempt, next)]);
+        let next = route::after_failure(template, &scope, path);
+        return Some(vec![fail(path, "lock_error", error, position.attempt, next)]);
     }
-    if !state.has_lock(position) {
+    if !state.has_lock(path, position) {
         return None;
     }
     match &step.kind {
         StepKind::AgentCall(_) | StepKind::Notification(_) => None,
         StepKind::Terminal => {
-            let next = route::to(template, &RunScope::new(state), None);
+            let next = route::to(template, &scope, path, None);
             let body = CompleteStep { next, ..CompleteStep::default() };
-            Some(vec![NewEvent::of(&step.id, EventBody::CompleteStep(body))])
+            Some(vec![NewEvent::of(path, EventBody::CompleteStep(body))])
         }
         StepKind::Conditional(branch) => {
-            let scope = RunScope::new(state);
             let check = scope.with(|roots| branch.condition.check(roots));
             let target = if check.holds { &branch.on_true } else { &branch.on_false };
-            let next = route::to(template, &scope, Some(target));
+            let next = route::to(template, &scope, path, Some(target));
             let body = CompleteStep {
                 result: wrap("result", Value::Bool(check.holds)),
                 decision: Some(check.holds.to_string()),
@@ -175,44 +188,56 @@ fn advance_position(
                 problems: check.reason.into_iter().chain(check.warning).collect(),
                 ..CompleteStep::default()
             };
-            Some(vec![NewEvent::of(&step.id, EventBody::CompleteStep(body))])
+            Some(vec![NewEvent::of(path, EventBody::CompleteStep(body))])
         }
         StepKind::Approval(approval) => {
-            let assessment = known_risk(state, approval)?;
-            Some(ask_or_pass(template, state, step, approval, assessment))
+            let assessment = known_risk(template, state, path, approval)?;
+            Some(ask_or_pass(template, state, path, approval, assessment))
         }
-        StepKind::Wait(own) => Some(vec![wait::begin(template, state, step, own, position, now)]),
+        StepKind::Wait(own) => Some(vec![wait::begin(template, state, path, own, position, now)]),
+        StepKind::Fan(own) => Some(vec![fan::open(template, state, path, own, position)]),
     }
 }
 
 fn over_budget(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     position: &Position,
 ) -> Option<NewEvent> {
     if position.attempt > 1 {
         return None;
     }
-    if state.steps_entered > MAX_STEPS_PER_RUN {
-        let error = format!("the run entered more than {MAX_STEPS_PER_RUN} steps");
-        let next = route::plain_failure(template);
-        return Some(fail(&step.id, "loop_limit", error, position.attempt, next));
+    let (where_it_is, entered) = match state.branch(path) {
+        Some(branch) => ("the branch", branch.steps_entered),
+        None => ("the run", state.steps_entered),
+    };
+    let too_many = if entered > MAX_STEPS_PER_RUN {
+        Some(format!("{where_it_is} entered more than {MAX_STEPS_PER_RUN} steps"))
+    } else if branch_of(path).is_some() && state.inner_steps_entered > MAX_INNER_STEPS_PER_RUN {
+        Some(format!("the branches of the run entered more than {MAX_INNER_STEPS_PER_RUN} steps"))
+    } else {
+        None
+    };
+    if let Some(error) = too_many {
+        let next = route::plain_failure(template, path);
+        return Some(fail(path, "loop_limit", error, position.attempt, next));
     }
     let budget = template.loop_budget();
-    let visit = state.steps.get(&step.id).map_or(position.visit, StepRecord::visits_now);
+    let visit = state.steps.get(path).map_or(position.visit, StepRecord::visits_now);
     if visit <= budget.saturating_add(1) {
         return None;
     }
-    let error = format!("step '{}' was revisited more than {budget} times", step.id);
+    let error = format!("step '{path}' was revisited more than {budget} times");
+    let scope = RunScope::at(template, state, path);
     // The route of an ordinary failure, unless that is the loop itself.
-    let next = match route::after_failure(template, &RunScope::new(state), &step.id) {
-        next if visit > budget.saturating_add(2) || next.next_step.as_ref() == Some(&step.id) => {
-            route::plain_failure(template)
+    let next = match route::after_failure(template, &scope, path) {
+        next if visit > budget.saturating_add(2) || next.next_step.as_deref() == Some(path) => {
+            route::plain_failure(template, path)
         }
         next => next,
     };
-    Some(fail(&step.id, "loop_limit", error, position.attempt, next))
+    Some(fail(path, "loop_limit", error, position.attempt, next))
 }
 
 pub(crate) fn fail(
@@ -235,7 +260,12 @@ pub(crate) fn fail(
 }
 
 /// The risk of an approval, when no model has to be asked.
-fn known_risk(state: &State, approval: &Approval) -> Option<Map<String, Value>> {
+fn known_risk(
+    template: &Template,
+    state: &State,
+    path: &str,
+    approval: &Approval,
+) -> Option<Map<String, Value>> {
     match &approval.risk {
         None => Some(Map::new()),
         Some(Risk::Override { risk_level, approver_role }) => {
@@ -249,13 +279,14 @@ fn known_risk(state: &State, approval: &Approval) -> Option<Map<String, Value>> 
             Some(assessment)
         }
         Some(Risk::UsePrevious { step }) => {
-            let mut assessment = state.answers.get(step).cloned().unwrap_or_default();
-            let by = state.decisions.get(step).and_then(|decision| decision.get("decided_by"));
+            let previous = route::seen_from(template, path, step);
+            let mut assessment = state.answers.get(&previous).cloned().unwrap_or_default();
+            let by = state.decisions.get(&previous).and_then(|decision| decision.get("decided_by"));
             assessment.insert("decided_by".to_owned(), by.cloned().unwrap_or_default());
             Some(assessment)
         }
         Some(Risk::Llm { rules, .. }) => {
-            let mut assessment = route::by_rules(rules, &RunScope::new(state)).0?;
+            let mut assessment = route::by_rules(rules, &RunScope::at(template, state, path)).0?;
             assessment.insert("decided_by".to_owned(), json!("rules"));
             Some(assessment)
         }
@@ -266,7 +297,7 @@ fn known_risk(state: &State, approval: &Approval) -> Option<Map<String, Value>> 
 pub(crate) fn ask_or_pass(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     approval: &Approval,
     mut assessment: Map<String, Value>,
 ) -> Vec<NewEvent> {
@@ -284,18 +315,18 @@ pub(crate) fn ask_or_pass(
         && named_role.is_none()
         && approval.required_approvals == 1
     {
-        return pass(template, state, step, target, assessment);
+        return pass(template, state, path, target, assessment);
     }
     let role = named_role.filter(|role| ROLES.contains(&role.as_str())).unwrap_or_else(|| {
         let senior = matches!(risk_level.as_str(), "high" | "critical");
         if senior { "devops_engineer" } else { "tech_lead" }.to_owned()
     });
     assessment.entry("risk_level").or_insert_with(|| json!(risk_level));
-    let scope = RunScope::new(state);
+    let scope = RunScope::at(template, state, path);
     let details = approval.details.as_ref().map(|details| scope.with(|r| details.render(r).value));
     vec![pause(
         state,
-        &step.id,
+        path,
         PauseWorkflow {
             reason: "awaiting_approval".to_owned(),
             risk_level,
@@ -311,7 +342,7 @@ pub(crate) fn ask_or_pass(
 fn pass(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     target: &crate::template::Target,
     assessment: Map<String, Value>,
 ) -> Vec<NewEvent> {
@@ -325,15 +356,15 @@ fn pass(
     result.insert("approver".to_owned(), json!(approver.approver));
     result.insert("approver_role".to_owned(), json!(approver.approver_role));
     let body = CompleteStep {
-        next: route::to(template, &RunScope::new(state), Some(target)),
+        next: route::to(template, &RunScope::at(template, state, path), path, Some(target)),
         result,
         decision: Some("auto_approved".to_owned()),
         decided_by: Some("system".to_owned()),
         ..CompleteStep::default()
     };
     vec![
-        NewEvent::of(&step.id, EventBody::ApproveGate(approver)),
-        NewEvent::of(&step.id, EventBody::CompleteStep(body)),
+        NewEvent::of(path, EventBody::ApproveGate(approver)),
+        NewEvent::of(path, EventBody::CompleteStep(body)),
     ]
 }
 

@@ -7,9 +7,12 @@ use serde_json::{Map, Value};
 use sluice_proto::event::{Next, Outcome};
 
 use crate::expr::Missing;
+use crate::path::{beside, branch_of, branches_around};
 use crate::scope::RunScope;
 use crate::state::{Position, State};
-use crate::template::{End, LlmGate, Rule, StepKind, Target, Template, answer_text};
+use crate::template::{
+    BRANCH_COMPLETE, Block, End, LlmGate, Rule, StepKind, Target, Template, answer_text,
+};
 
 /// Keys of a gate's answer that may name the route, in this order.
 const ROUTING_KEYS: [&str; 4] = ["decision", "path", "risk_level", "is_docs_only"];
@@ -72,42 +75,57 @@ pub(crate) fn by_rules(
     (None, problems)
 }
 
-/// What an event says about going to `target`; without one the run is complete.
-pub(crate) fn to(template: &Template, scope: &RunScope<'_>, target: Option<&Target>) -> Next {
+/// What an event says about going from the step at `path` to `target`; without one the run, or the
+/// branch that the step is in, is complete.
+pub(crate) fn to(
+    template: &Template,
+    scope: &RunScope<'_>,
+    path: &str,
+    target: Option<&Target>,
+) -> Next {
     match target {
-        Some(Target::Step(id)) => Next {
-            next_step: Some(id.clone()),
-            next_lock: lock_name(template, scope, id),
-            outcome: None,
-        },
+        Some(Target::Step(id)) => {
+            let next = beside(path, id);
+            let next_lock = lock_name(template, scope, &next);
+            Next { next_step: Some(next), next_lock, outcome: None }
+        }
         Some(Target::End(End { name, outcome })) => {
             Next { next_step: Some(name.clone()), next_lock: None, outcome: Some(*outcome) }
         }
         None => Next {
-            next_step: Some(WORKFLOW_COMPLETE.to_owned()),
+            next_step: Some(complete_name(path).to_owned()),
             next_lock: None,
             outcome: Some(Outcome::Completed),
         },
     }
 }
 
-/// Where an unrecovered failure of `step` leads: its own target, else the failure notification of
-/// the file, else plain failure.
-pub(crate) fn after_failure(template: &Template, scope: &RunScope<'_>, step: &str) -> Next {
-    if let Some(target) = template.failure_target(step) {
-        return to(template, scope, Some(target));
-    }
-    plain_failure(template)
+fn complete_name(path: &str) -> &'static str {
+    if branch_of(path).is_some() { BRANCH_COMPLETE } else { WORKFLOW_COMPLETE }
 }
 
-/// The end of a run that fails where nothing else is said.
-pub(crate) fn plain_failure(template: &Template) -> Next {
-    let target = template.default_failure();
-    Next {
-        next_step: Some(target.name().to_owned()),
-        next_lock: None,
-        outcome: Some(Outcome::Failed),
+/// Where an unrecovered failure of the step at `path` leads: its own target, else that of its branch,
+/// else the failure notification of the file, else plain failure.
+pub(crate) fn after_failure(template: &Template, scope: &RunScope<'_>, path: &str) -> Next {
+    if let Some(target) = template.failure_target(path) {
+        return to(template, scope, path, Some(target));
     }
+    plain_failure(template, path)
+}
+
+/// The end of a run, or of a branch, that fails where nothing else is said.
+pub(crate) fn plain_failure(template: &Template, path: &str) -> Next {
+    let target = template.default_failure(path);
+    let name = target.name().to_owned();
+    Next { next_step: Some(name), next_lock: None, outcome: Some(Outcome::Failed) }
+}
+
+/// Path of the step that `id` means at `path`.
+pub(crate) fn seen_from(template: &Template, path: &str, id: &str) -> String {
+    branches_around(path)
+        .map(|branch| format!("{branch}.{id}"))
+        .find(|path| template.step(path).is_some())
+        .unwrap_or_else(|| id.to_owned())
 }
 
 /// Why a route counts as a diversion: it leads to a bad end or to a rollback step, at once or after
@@ -117,17 +135,16 @@ pub(crate) fn is_diversion(template: &Template, next: &Next) -> bool {
     if let Some(outcome) = next.outcome {
         return is_bad(outcome);
     }
-    let mut id = next.next_step.as_deref();
+    let Some(mut path) = next.next_step.clone() else { return false };
     // Messages that follow each other in a circle end nowhere.
-    for _ in 0..template.steps.len() {
-        let Some(step) = id.and_then(|id| template.step(id)) else { return false };
-        match &step.kind {
-            StepKind::Notification(message) => match &message.on_complete {
-                Some(Target::Step(next)) => id = Some(next),
+    for _ in 0..template.block_of(&path).map_or(0, Block::len) {
+        match template.step(&path).map(|step| &step.kind) {
+            Some(StepKind::Notification(message)) => match &message.on_complete {
+                Some(Target::Step(next)) => path = beside(&path, next),
                 Some(Target::End(end)) => return is_bad(end.outcome),
                 None => return false,
             },
-            _ => return is_rollback(template, &step.id),
+            _ => return is_rollback(template, &path),
         }
     }
     false
@@ -140,7 +157,8 @@ pub(crate) fn is_rollback(template: &Template, step: &str) -> bool {
         .is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(call) if call.is_rollback))
 }
 
-/// The rendered name of the lock that `step` runs under.
+/// The rendered name of the lock that the step at `step` runs under; `scope` is that of a step beside
+/// it.
 pub(crate) fn lock_name(template: &Template, scope: &RunScope<'_>, step: &str) -> Option<String> {
     let text = template.step(step)?.resource_lock.as_ref()?;
     Some(scope.with(|roots| text.render(roots, Missing::Empty)))
@@ -168,7 +186,8 @@ pub(crate) fn keeps(
     if is_rollback(template, path) {
         // Taken by that step, or handed over to it.
         let taken_by = state.locks.get(lock).map(|held| held.step.as_str());
-        let runs_under = |step| lock_name(template, &RunScope::new(state), step);
+        let runs_under =
+            |step: &str| lock_name(template, &RunScope::at(template, state, path), step);
         return position.from.as_deref().is_some_and(|from| {
             taken_by == Some(from) || runs_under(from).as_deref() == Some(lock)
         });
@@ -189,21 +208,22 @@ pub(crate) fn lock_again(template: &Template, state: &State, step: &str) -> Opti
 }
 
 fn leads_to_lock(template: &Template, state: &State, lock: &str, from: &str) -> bool {
-    let scope = RunScope::new(state);
+    let scope = RunScope::at(template, state, from);
+    let Some(block) = template.block_of(from) else { return false };
     let mut seen = BTreeSet::new();
-    let mut open = vec![from];
+    let mut open = vec![from.rsplit_once('.').map_or(from, |(_, id)| id)];
     while let Some(id) = open.pop() {
         if !seen.insert(id) {
             continue;
         }
-        let Some(step) = template.step(id) else { continue };
+        let Some(step) = block.get(id) else { continue };
         if step.resource_lock.is_some() {
-            if lock_name(template, &scope, id).as_deref() == Some(lock) {
+            if lock_name(template, &scope, &beside(from, id)).as_deref() == Some(lock) {
                 return true;
             }
             continue;
         }
-        if matches!(step.kind, StepKind::AgentCall(_) | StepKind::Terminal) {
+        if matches!(step.kind, StepKind::AgentCall(_) | StepKind::Fan(_) | StepKind::Terminal) {
             continue;
         }
         open.extend(step.targets().filter_map(|target| match target {

@@ -12,6 +12,8 @@ use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
 use sluice_proto::timestamp::Timestamp;
 
+use crate::path::{branch_of, fan_of, is_within};
+
 /// The state of one run after `sequence` events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -43,8 +45,17 @@ pub struct State {
     pub active: BTreeMap<String, Position>,
     /// Every step reached so far.
     pub steps: IndexMap<String, StepRecord>,
-    /// Steps entered in all, revisits included.
+    /// Steps entered outside of branches, revisits included.
     pub steps_entered: u32,
+    /// Steps entered in branches, of all of them together.
+    #[serde(default)]
+    pub inner_steps_entered: u32,
+    /// Branches of the last visit of each step that has some, by step path.
+    #[serde(default)]
+    pub fans: BTreeMap<String, FanRecord>,
+    /// Branches that the run has had in all, those that did not begin included.
+    #[serde(default)]
+    pub branches_had: u32,
     /// Step executed last.
     pub last_step: Option<String>,
     /// Locks the run holds, by name.
@@ -115,6 +126,9 @@ impl State {
             active: BTreeMap::new(),
             steps: IndexMap::new(),
             steps_entered: 0,
+            inner_steps_entered: 0,
+            fans: BTreeMap::new(),
+            branches_had: 0,
             last_step: None,
             locks: BTreeMap::new(),
             approvals: Vec::new(),
@@ -170,10 +184,23 @@ impl State {
         }
     }
 
-    /// Whether this position may work: it needs no lock, or the run holds the one it needs.
+    /// Whether the position at `path` may work: it needs no lock, or the one it needs is held where it
+    /// is. Branches exclude each other; what the step around them holds is held for all of them.
     #[must_use]
-    pub fn has_lock(&self, position: &Position) -> bool {
-        position.lock.as_ref().is_none_or(|name| self.locks.contains_key(name))
+    pub fn has_lock(&self, path: &str, position: &Position) -> bool {
+        let holds = |name| self.locks.get(name).is_some_and(|held: &HeldLock| held.counts_at(path));
+        position.lock.as_ref().is_none_or(holds)
+    }
+
+    /// The branch that a step is in.
+    pub(crate) fn branch(&self, path: &str) -> Option<&Branch> {
+        let (fan, name) = fan_of(branch_of(path)?)?;
+        self.fans.get(fan)?.branches.get(name)
+    }
+
+    pub(crate) fn branch_mut(&mut self, path: &str) -> Option<&mut Branch> {
+        let (fan, name) = fan_of(branch_of(path)?)?;
+        self.fans.get_mut(fan)?.branches.get_mut(name)
     }
 }
 
@@ -247,6 +274,8 @@ pub enum Phase {
         /// Which.
         until: Timestamp,
     },
+    /// Its branches.
+    Branches,
 }
 
 /// What is known of a step that was reached.
@@ -264,7 +293,8 @@ pub struct StepRecord {
     /// Event with which the step was entered last.
     #[serde(default)]
     pub entered: u64,
-    /// Visits before a person had the run go on: they do not count for loops any more.
+    /// Visits before a person had the run go on, or its branch began anew: they do not count for loops
+    /// any more.
     #[serde(default)]
     pub visits_before: u32,
     /// How often a person had the run go on from here.
@@ -273,7 +303,7 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
-    /// How often the step was entered since the run started, or since a person had it go on.
+    /// How often the step was entered since its run or branch started, or since a person had it go on.
     pub(crate) fn visits_now(&self) -> u32 {
         self.visits.saturating_sub(self.visits_before)
     }
@@ -290,6 +320,56 @@ pub struct Suspension {
     pub since: Timestamp,
     /// What was under way, and goes on.
     pub in_flight: Vec<String>,
+}
+
+/// The branches of one visit of a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FanRecord {
+    /// How many there are, those that have not begun included.
+    pub total: u32,
+    /// What a `for_each` goes through, by index; none once it is over.
+    pub items: Option<Vec<Value>>,
+    /// Those that have begun, in that order, by name or index.
+    pub branches: IndexMap<String, Branch>,
+}
+
+/// One branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// How it stands.
+    pub status: BranchStatus,
+    /// Steps entered in it, revisits included; those in branches of its own are not counted.
+    pub steps_entered: u32,
+    /// Step it ended with.
+    pub last_step: Option<String>,
+    /// What went wrong first.
+    pub failure: Option<BranchFailure>,
+}
+
+/// What went wrong in a branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchFailure {
+    /// Where.
+    pub step: String,
+    /// For people.
+    pub error: String,
+    /// Stable word.
+    pub error_type: String,
+}
+
+/// How a branch stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BranchStatus {
+    /// Under way.
+    #[default]
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Stopped: the others had decided what becomes of the step.
+    Stopped,
 }
 
 /// Somebody ended the run.
@@ -314,6 +394,14 @@ pub struct HeldLock {
     pub since: Timestamp,
     /// Grows with every acquisition of this lock.
     pub fencing_number: u64,
+}
+
+impl HeldLock {
+    /// Whether the lock is held for the step at `path`: the run holds it outside of branches, or in one
+    /// that the step is in.
+    pub(crate) fn counts_at(&self, path: &str) -> bool {
+        branch_of(&self.step).is_none_or(|branch| is_within(path, branch))
+    }
 }
 
 /// Something a person decides.

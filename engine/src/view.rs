@@ -5,31 +5,74 @@ use serde_json::{Value, json};
 use sluice_proto::api::{
     ExecuteResponse, PendingApproval, StateResponse, StatusResponse, Suspended,
 };
-use sluice_proto::event::{Status, StepStatus};
+use sluice_proto::event::StepStatus;
 use sluice_proto::timestamp::Timestamp;
 
 use crate::state::{Approval, Phase, Position, State};
-use crate::template::{StepKind, Template};
+use crate::template::{Block, FanSource, StepKind, Template};
 
 /// The step under way, the first in file order if there are several; the last executed one once the
-/// run has ended. Never the name of a virtual target.
+/// run has ended. Never the name of a virtual target, and not a step of which only branches are under
+/// way: the steps in them are.
 #[must_use]
 pub fn current_step(template: &Template, state: &State) -> Option<String> {
-    let active = template.steps.keys().find(|id| state.active.contains_key(*id));
-    active.cloned().or_else(|| state.last_step.clone())
+    let at_work = |(_, position): &(&str, &Position)| !matches!(position.phase, Phase::Branches);
+    let first = positions_in_file_order(template, state).into_iter().find(at_work);
+    first.map(|(path, _)| path.to_owned()).or_else(|| state.last_step.clone())
 }
 
-/// Every step of the template in file order; unvisited ones are `skipped` once the run has ended.
+/// Every position, by the place of its step in the file; items in their own order.
+pub(crate) fn positions_in_file_order<'a>(
+    template: &Template,
+    state: &'a State,
+) -> Vec<(&'a str, &'a Position)> {
+    let mut positions: Vec<(&str, &Position)> =
+        state.active.iter().map(|(path, position)| (path.as_str(), position)).collect();
+    if positions.len() > 1 {
+        positions.sort_by_cached_key(|(path, _)| template.place(path));
+    }
+    positions
+}
+
+/// Every step of the template in file order, those of branches behind the step whose branches they are;
+/// of a `for_each` those of each item, once it is known what the items are. Unvisited ones are `skipped`
+/// once the run has ended.
 #[must_use]
 pub fn step_statuses(template: &Template, state: &State) -> IndexMap<String, StepStatus> {
+    let mut statuses = IndexMap::new();
+    add_statuses(state, &template.steps, "", &mut statuses);
+    statuses
+}
+
+fn add_statuses(
+    state: &State,
+    block: &Block,
+    branch: &str,
+    statuses: &mut IndexMap<String, StepStatus>,
+) {
     let unvisited =
         if state.status.is_terminal() { StepStatus::Skipped } else { StepStatus::Pending };
-    let status = |id: &String| match state.steps.get(id).map(|record| record.status) {
-        // One that a person's retry would have come to again.
-        None | Some(StepStatus::Pending) => unvisited,
-        Some(status) => status,
-    };
-    template.steps.keys().map(|id| (id.clone(), status(id))).collect()
+    for (id, step) in block {
+        let path = if branch.is_empty() { id.clone() } else { format!("{branch}.{id}") };
+        let status = match state.steps.get(&path).map(|record| record.status) {
+            None | Some(StepStatus::Pending) => unvisited,
+            Some(status) => status,
+        };
+        statuses.insert(path.clone(), status);
+        let StepKind::Fan(fan) = &step.kind else { continue };
+        match &fan.source {
+            FanSource::Branches(branches) => {
+                for (name, block) in branches {
+                    add_statuses(state, block, &format!("{path}.{name}"), statuses);
+                }
+            }
+            FanSource::Items { steps, .. } => {
+                for index in 0..state.fans.get(&path).map_or(0, |record| record.total) {
+                    add_statuses(state, steps, &format!("{path}.{index}"), statuses);
+                }
+            }
+        }
+    }
 }
 
 /// Answer to `workflow.execute`.
@@ -49,8 +92,8 @@ pub fn execute_response(template: &Template, state: &State) -> ExecuteResponse {
 /// Answer to `workflow.status`.
 #[must_use]
 pub fn status_response(template: &Template, state: &State) -> StatusResponse {
-    let queued = state.active.values().find(|position| {
-        matches!(position.phase, Phase::Queued { .. }) && !state.has_lock(position)
+    let queued = state.active.iter().find(|(path, position)| {
+        matches!(position.phase, Phase::Queued { .. }) && !state.has_lock(path, position)
     });
     StatusResponse {
         run: execute_response(template, state),
@@ -68,10 +111,8 @@ pub fn status_response(template: &Template, state: &State) -> StatusResponse {
         cancellation_reason: state.cancellation.as_ref().map(|c| c.reason.clone()),
         cancelled_by: state.cancellation.as_ref().map(|c| c.cancelled_by.clone()),
         cancelled_at: state.cancellation.as_ref().map(|c| c.at),
-        pending_approval: (state.status == Status::Paused)
-            .then(|| pending_approval(state))
-            .flatten(),
-        waiting_for_lock: queued.and_then(|position| position.lock.clone()),
+        pending_approval: pending_approval(template, state),
+        waiting_for_lock: queued.and_then(|(_, position)| position.lock.clone()),
         waiting_until: waiting_until(state),
         locks: state.locks.keys().cloned().collect(),
         parent_workflow_id: state.parent_workflow_id.clone(),
@@ -110,10 +151,11 @@ fn waiting_until(state: &State) -> Option<Timestamp> {
     state.active.values().filter_map(moment).min()
 }
 
-/// What the run waits for a person for.
+/// What the run waits for a person for; the first in file order if there are several.
 #[must_use]
-pub fn pending_approval(state: &State) -> Option<PendingApproval> {
-    let approval = state.active.values().find_map(|position| match &position.phase {
+pub fn pending_approval(template: &Template, state: &State) -> Option<PendingApproval> {
+    let positions = positions_in_file_order(template, state);
+    let approval = positions.iter().find_map(|(_, position)| match &position.phase {
         Phase::Waiting { approval_id } => state.approval(approval_id),
         _ => None,
     })?;

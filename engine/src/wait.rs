@@ -10,7 +10,7 @@ use crate::plan::fail;
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Position, State};
-use crate::template::{Step, Template, Wait, WaitEnd};
+use crate::template::{Template, Wait, WaitEnd};
 
 /// Longest wait, milliseconds: somebody must still know by then what it was for.
 const MAX_WAIT_MS: u64 = 366 * 24 * 3_600_000;
@@ -19,17 +19,18 @@ const MAX_WAIT_MS: u64 = 366 * 24 * 3_600_000;
 pub(crate) fn begin(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     wait: &Wait,
     position: &Position,
     now: Timestamp,
 ) -> NewEvent {
-    match moment(state, wait, now) {
-        Ok(until) if until <= now => over(template, state, step, wait, until),
-        Ok(until) => NewEvent::of(&step.id, EventBody::StartTimer(StartTimer { until })),
+    let scope = RunScope::at(template, state, path);
+    match moment(&scope, wait, now) {
+        Ok(until) if until <= now => over(template, state, path, wait, until),
+        Ok(until) => NewEvent::of(path, EventBody::StartTimer(StartTimer { until })),
         Err(error) => {
-            let next = route::after_failure(template, &RunScope::new(state), &step.id);
-            fail(&step.id, "wait_error", error, position.attempt, next)
+            let next = route::after_failure(template, &scope, path);
+            fail(path, "wait_error", error, position.attempt, next)
         }
     }
 }
@@ -38,22 +39,23 @@ pub(crate) fn begin(
 pub(crate) fn over(
     template: &Template,
     state: &State,
-    step: &Step,
+    path: &str,
     wait: &Wait,
     until: Timestamp,
 ) -> NewEvent {
+    let scope = RunScope::at(template, state, path);
     let body = CompleteStep {
         result: Map::from_iter([("until".to_owned(), json!(until))]),
-        next: route::to(template, &RunScope::new(state), wait.on_success.as_ref()),
+        next: route::to(template, &scope, path, wait.on_success.as_ref()),
         ..CompleteStep::default()
     };
-    NewEvent::of(&step.id, EventBody::CompleteStep(body))
+    NewEvent::of(path, EventBody::CompleteStep(body))
 }
 
-fn moment(state: &State, wait: &Wait, now: Timestamp) -> Result<Timestamp, String> {
+fn moment(scope: &RunScope<'_>, wait: &Wait, now: Timestamp) -> Result<Timestamp, String> {
     let text = match &wait.end {
         WaitEnd::After(ms) => return Ok(now.plus_ms(*ms)),
-        WaitEnd::At(text) => RunScope::new(state).with(|roots| text.render(roots, Missing::Empty)),
+        WaitEnd::At(text) => scope.with(|roots| text.render(roots, Missing::Empty)),
     };
     let until = Timestamp::parse(text.trim()).map_err(|error| format!("'until': {error}"))?;
     if until > now.plus_ms(MAX_WAIT_MS) {

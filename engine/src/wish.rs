@@ -3,6 +3,8 @@
 //! Effects are never remembered: they follow from the state. So a crash between a commit and its
 //! effects loses nothing, and a watchdog can compare what should be outstanding with what is.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
 use sluice_proto::ids::AgentName;
@@ -47,7 +49,7 @@ pub struct WishedLock {
 }
 
 /// A moment that a position waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WishedTimer {
     /// Step that waits.
     pub step: String,
@@ -133,7 +135,7 @@ fn wish_for_position(
         due_at: position.due_at,
     };
     match &position.phase {
-        Phase::Ready | Phase::Queued { .. } if !state.has_lock(position) => {
+        Phase::Ready | Phase::Queued { .. } if !state.has_lock(path, position) => {
             let queued_since = match position.phase {
                 Phase::Queued { since } => Some(since),
                 _ => None,
@@ -162,7 +164,10 @@ fn wish_for_position(
                 AgentName::notify(),
             )),
             // Decided at once by `plan`.
-            StepKind::Conditional(_) | StepKind::Terminal | StepKind::Wait(_) => {}
+            StepKind::Conditional(_)
+            | StepKind::Terminal
+            | StepKind::Wait(_)
+            | StepKind::Fan(_) => {}
         },
         Phase::Gate { .. } => {
             wishes.attempts.push(attempt(Job::Gate, CommandKind::Gate, AgentName::llm()));
@@ -174,6 +179,8 @@ fn wish_for_position(
             }
         }
         Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
+        // What is in them has wishes of its own.
+        Phase::Branches => {}
         Phase::Timer { until } => wishes.timers.push(WishedTimer {
             step: path.to_owned(),
             visit: position.visit,
@@ -212,7 +219,7 @@ pub fn draft(
     wish: WishedAttempt,
 ) -> AttemptDraft {
     let traits = agents.traits(&wish.agent);
-    let step = template.step(wish.path.split('.').next().unwrap_or_default());
+    let step = template.step(&wish.path_of_step());
     // Asking a model costs money but can be repeated; telling people is repeated rather than lost.
     let (claim, idempotent) = match wish.kind {
         CommandKind::AgentCall | CommandKind::Compensate => (traits.effects, traits.idempotent),
@@ -230,23 +237,25 @@ pub fn draft(
         payload: payload(template, state, step, &wish),
         claim,
         idempotent,
-        locks: held_locks(state),
+        locks: held_locks(state, &wish.path_of_step()),
         timeout_ms,
         queue_timeout_ms: step.and_then(|step| step.queue_timeout_ms).filter(|_| own),
         wish,
     }
 }
 
-fn held_locks(state: &State) -> Vec<CommandLock> {
+fn held_locks(state: &State, path: &str) -> Vec<CommandLock> {
     let lock = |(name, held): (&String, &HeldLock)| CommandLock {
         name: name.clone(),
         fencing_number: held.fencing_number,
     };
-    state.locks.iter().map(lock).collect()
+    // Other branches' locks protect nothing here.
+    state.locks.iter().filter(|(_, held)| held.counts_at(path)).map(lock).collect()
 }
 
 fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &WishedAttempt) -> Value {
-    let scope = RunScope::new(state);
+    let path = wish.path_of_step();
+    let scope = RunScope::at(template, state, &path);
     match (wish.kind, step.map(|step| &step.kind)) {
         (CommandKind::AgentCall, Some(StepKind::AgentCall(call))) => {
             scope.with(|scope| call.payload.render(scope).value)
@@ -259,7 +268,7 @@ fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &Wishe
         (
             CommandKind::Gate,
             Some(StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })),
-        ) => gate_payload(template, state, &wish.path_of_step(), scope, gate),
+        ) => gate_payload(template, state, &path, scope, gate),
         (CommandKind::RiskAssessment, Some(StepKind::Approval(approval))) => match &approval.risk {
             Some(Risk::Llm { prompt, .. }) => {
                 question(template, &scope, prompt, &["low", "medium", "high", "critical"])
@@ -274,7 +283,7 @@ fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &Wishe
             .get(&wish.path)
             .and_then(|delivery| delivery.request.payload.clone())
             .map_or_else(|| json!({}), Value::Object),
-        (CommandKind::ApprovalRequest, _) => announcement(state, &wish.path_of_step()),
+        (CommandKind::ApprovalRequest, _) => announcement(state, &path),
         _ => json!({}),
     }
 }
@@ -347,11 +356,21 @@ impl WishedAttempt {
         self.path == path && self.visit == visit && self.attempt == attempt
     }
 
+    fn key(&self) -> (&str, u32, u32) {
+        (&self.path, self.visit, self.attempt)
+    }
+
     fn path_of_step(&self) -> String {
         match crate::path::Work::parse(&self.path) {
             crate::path::Work::Step { step, .. } => step.to_owned(),
             crate::path::Work::Notification(id) => id.to_owned(),
         }
+    }
+}
+
+impl WishedLock {
+    fn key(&self) -> (&str, &str) {
+        (&self.name, &self.step)
     }
 }
 
@@ -396,45 +415,50 @@ pub fn effects(
     let old = wishes(template, before);
     let new = wishes(template, after);
     let mut effects = Vec::new();
-    let same = |a: &WishedAttempt, b: &WishedAttempt| a.is(&b.path, b.visit, b.attempt);
+    let old_attempts: HashSet<_> = old.attempts.iter().map(WishedAttempt::key).collect();
+    let new_attempts: HashSet<_> = new.attempts.iter().map(WishedAttempt::key).collect();
     for attempt in &old.attempts {
-        if !new.attempts.iter().any(|other| same(attempt, other)) {
+        if !new_attempts.contains(&attempt.key()) {
             effects.push(Effect::DropAttempt(attempt.clone()));
         }
     }
+    let old_locks: HashSet<_> = old.locks.iter().map(WishedLock::key).collect();
+    let new_locks: HashSet<_> = new.locks.iter().map(WishedLock::key).collect();
     for lock in &old.locks {
-        let wanted = |other: &WishedLock| other.name == lock.name && other.step == lock.step;
-        let granted = after.locks.contains_key(&lock.name);
-        if !granted && !new.locks.iter().any(wanted) {
+        let granted = after.locks.get(&lock.name).is_some_and(|held| held.step == lock.step);
+        if !granted && !new_locks.contains(&lock.key()) {
             effects.push(Effect::WithdrawLockRequest(lock.clone()));
         }
     }
     for name in before.locks.keys().filter(|name| !after.locks.contains_key(*name)) {
         effects.push(Effect::ReleaseLock(name.clone()));
     }
-    for id in old.approvals.iter().filter(|id| !new.approvals.contains(id)) {
+    let new_approvals: HashSet<&String> = new.approvals.iter().collect();
+    for id in old.approvals.iter().filter(|id| !new_approvals.contains(id)) {
         effects.push(Effect::CloseApproval(id.clone()));
     }
-    for timer in old.timers.iter().filter(|timer| !new.timers.contains(timer)) {
+    let old_timers: HashSet<&WishedTimer> = old.timers.iter().collect();
+    let new_timers: HashSet<&WishedTimer> = new.timers.iter().collect();
+    for timer in old.timers.iter().filter(|timer| !new_timers.contains(timer)) {
         effects.push(Effect::StopTimer(timer.clone()));
     }
-    for attempt in new.attempts {
-        if !old.attempts.iter().any(|other| same(&attempt, other)) {
-            let draft = draft(template, agents, after, attempt);
+    for attempt in &new.attempts {
+        if !old_attempts.contains(&attempt.key()) {
+            let draft = draft(template, agents, after, attempt.clone());
             effects.push(Effect::CreateAttempt(Box::new(draft)));
         }
     }
-    for lock in new.locks {
-        if !old.locks.iter().any(|other| other.name == lock.name && other.step == lock.step) {
-            effects.push(Effect::RequestLock(lock));
+    for lock in &new.locks {
+        if !old_locks.contains(&lock.key()) {
+            effects.push(Effect::RequestLock(lock.clone()));
         }
     }
-    for id in new.approvals {
-        if !old.approvals.contains(&id) {
-            effects.push(Effect::OpenApproval(id));
-        }
+    let old_approvals: HashSet<&String> = old.approvals.iter().collect();
+    for id in new.approvals.iter().filter(|id| !old_approvals.contains(id)) {
+        effects.push(Effect::OpenApproval(id.clone()));
     }
-    let started = new.timers.into_iter().filter(|timer| !old.timers.contains(timer));
-    effects.extend(started.map(Effect::StartTimer));
+    for timer in new.timers.iter().filter(|timer| !old_timers.contains(timer)) {
+        effects.push(Effect::StartTimer(timer.clone()));
+    }
     effects
 }

@@ -15,6 +15,8 @@ mod endings;
 mod events;
 #[path = "core/failures.rs"]
 mod failures;
+#[path = "core/fans.rs"]
+mod fans;
 #[path = "core/gates.rs"]
 mod gates;
 #[path = "core/lock_histories.rs"]

@@ -95,6 +95,8 @@ pub enum EventBody {
     CompleteWorkflow(CompleteWorkflow),
     /// A step waits for a moment.
     StartTimer(StartTimer),
+    /// Branches of a step begin.
+    StartBranches(StartBranches),
 }
 
 impl EventBody {
@@ -144,6 +146,7 @@ impl EventBody {
             Self::CaptureInsight(_) => "capture_insight",
             Self::CompleteWorkflow(_) => "complete_workflow",
             Self::StartTimer(_) => "start_timer",
+            Self::StartBranches(_) => "start_branches",
         }
     }
 }
@@ -344,6 +347,9 @@ pub struct FailStep {
     /// The agent is asked to undo what it did before the run goes there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compensates: bool,
+    /// What the step leaves in `outputs` besides the error, when final.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub result: Map<String, Value>,
 }
 
 /// Data of `retry_step`.
@@ -505,6 +511,29 @@ pub struct Notify {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Data of `start_branches`; `step_id` is the step whose branches they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartBranches {
+    /// Those that begin now.
+    pub branches: Vec<BranchStart>,
+    /// How many there are in all; said when the first ones begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+    /// The items of a `for_each`, by index; said when the first ones begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<Value>>,
+}
+
+/// A branch that begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BranchStart {
+    /// Its name, or the index of its item.
+    pub branch: String,
+    /// Its first step.
+    #[serde(flatten)]
+    pub next: Next,
 }
 
 /// Data of `start_timer`.

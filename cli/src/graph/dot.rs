@@ -50,6 +50,7 @@ fn step(node: &Node) -> String {
         Kind::Condition => "hexagon",
         Kind::Message => "note",
         Kind::Wait => "box, style=\"rounded,dashed,filled\"",
+        Kind::Branches => "box3d",
         Kind::Terminal => "box, peripheries=2, style=\"rounded,filled\"",
     };
     let paint = colour::of_kind(node.kind);

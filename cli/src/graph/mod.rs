@@ -8,8 +8,8 @@ pub(crate) mod dot;
 pub(crate) mod svg;
 
 use sluice_engine::template::{
-    AgentCall, Approval, Cause, Edge, Gate, Outcome, Risk, Step, StepKind, Target, Template,
-    WaitEnd,
+    AgentCall, Approval, Cause, Edge, Fan, FanSource, Gate, Join, Outcome, Risk, Step, StepKind,
+    Target, Template, WaitEnd,
 };
 
 /// Longest line in a step, in characters.
@@ -28,6 +28,7 @@ pub(crate) struct Graph {
 
 /// A step.
 pub(crate) struct Node {
+    /// Its path: in a branch, with the step and the branch before it.
     pub(crate) id: String,
     pub(crate) kind: Kind,
     /// Who does it, and who chooses the way; at most three lines.
@@ -45,16 +46,18 @@ pub(crate) enum Kind {
     Condition,
     Message,
     Wait,
+    Branches,
     Terminal,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Agent,
         Self::Approval,
         Self::Condition,
         Self::Message,
         Self::Wait,
+        Self::Branches,
         Self::Rollback,
         Self::Terminal,
     ];
@@ -68,6 +71,7 @@ impl Kind {
             Self::Condition => "condition",
             Self::Message => "message",
             Self::Wait => "wait",
+            Self::Branches => "branches",
             Self::Terminal => "end",
         }
     }
@@ -118,26 +122,30 @@ impl Graph {
             title: format!("{} {}", template.name, template.version),
             file: template.file.clone(),
             description: template.description.clone(),
-            nodes: template.steps.values().map(Node::of).collect(),
+            nodes: template.all_steps().into_iter().map(Node::of).collect(),
             links: Vec::new(),
         };
         for edge in template.edges() {
-            graph.add(template, edge);
+            graph.add(edge);
         }
         if let Some(Target::Step(id)) = &template.on_cancel
-            && let Some(n) = template.steps.get_index_of(id)
+            && let Some(n) = graph.index_of(id)
         {
             graph.nodes[n].lines.push("also first after a cancellation".to_owned());
         }
         graph
     }
 
-    fn add(&mut self, template: &Template, edge: Edge) {
+    fn index_of(&self, path: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == path)
+    }
+
+    fn add(&mut self, edge: Edge) {
         let place = match edge.target {
-            Target::Step(id) => template.steps.get_index_of(&id).map(Place::Node),
+            Target::Step(path) => self.index_of(&path).map(Place::Node),
             Target::End(end) => Some(Place::End { name: end.name, outcome: end.outcome }),
         };
-        let (Some(from), Some(to)) = (template.steps.get_index_of(&edge.step), place) else {
+        let (Some(from), Some(to)) = (self.index_of(&edge.step), place) else {
             debug_assert!(false, "an edge of a checked template leads somewhere");
             return;
         };
@@ -200,10 +208,14 @@ impl Node {
                 (Kind::Message, vec![format!("to {}", step.message.channels.join(", "))])
             }
             StepKind::Wait(wait) => (Kind::Wait, vec![of_wait(&wait.end)]),
+            StepKind::Fan(fan) => (Kind::Branches, of_fan(fan)),
+            StepKind::Terminal if step.is_inner() => {
+                (Kind::Terminal, vec!["the branch is complete".to_owned()])
+            }
             StepKind::Terminal => (Kind::Terminal, vec!["the run is complete".to_owned()]),
         };
         let lock = step.resource_lock.as_ref().map(|lock| one_line(lock.source()));
-        Self { id: step.id.clone(), kind, lines, lock }
+        Self { id: step.path.clone(), kind, lines, lock }
     }
 }
 
@@ -246,6 +258,26 @@ fn of_wait(end: &WaitEnd) -> String {
     }
 }
 
+fn of_fan(fan: &Fan) -> Vec<String> {
+    let join = match fan.join {
+        Join::All => "all must end well".to_owned(),
+        Join::Count(1) => "one must end well".to_owned(),
+        Join::Count(n) => format!("{n} must end well"),
+    };
+    let first = match &fan.source {
+        FanSource::Branches(branches) => format!("{} side by side", branches.len()),
+        FanSource::Items { items, max_concurrent, .. } => {
+            let of = items.source();
+            let of = one_line(&of.as_str().map_or_else(|| of.to_string(), str::to_owned));
+            match max_concurrent {
+                Some(n) => format!("{n} at a time of {of}"),
+                None => format!("each of {of}"),
+            }
+        }
+    };
+    vec![first, join]
+}
+
 fn of_rules(rules: usize) -> String {
     match rules {
         0 => "a model".to_owned(),
@@ -265,6 +297,8 @@ fn readable(label: &str) -> String {
         "on_auto_approved" => "auto-approved",
         "on_complete" => "sent",
         "end" => "done",
+        "each_item" => "each item",
+        branch if branch.starts_with("branch_") => return branch.replacen('_', " ", 1),
         other => other.strip_prefix("on_").unwrap_or(other),
     }
     .to_owned()

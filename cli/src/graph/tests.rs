@@ -82,7 +82,7 @@ fn every_edge_of_every_template_is_drawn() {
         for edge in template.edges() {
             let Edge { step, label, target, cause } = &edge;
             let place = match target {
-                Target::Step(id) => Place::Node(template.steps.get_index_of(id).unwrap()),
+                Target::Step(path) => Place::Node(graph.index_of(path).unwrap()),
                 Target::End(end) => Place::End { name: end.name.clone(), outcome: end.outcome },
             };
             let drawn = graph.links.iter().find(|link| {

@@ -135,7 +135,8 @@ impl History {
             | EventBody::ContinueWorkflow(_)
             | EventBody::Notify(_)
             | EventBody::CaptureInsight(_)
-            | EventBody::StartTimer(_) => {}
+            | EventBody::StartTimer(_)
+            | EventBody::StartBranches(_) => {}
         }
     }
 

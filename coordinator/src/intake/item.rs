@@ -234,9 +234,10 @@ impl From<sluice_engine::Refused> for Verdict {
             Refused::EndedBefore(_) | Refused::AlreadySuspended(_) => ErrorCode::NotPausable,
             Refused::Ended(_) | Refused::BeingCancelled => ErrorCode::NotCancellable,
             Refused::UnknownStep(_) => ErrorCode::StepNotFound,
-            Refused::NotFailed(_) | Refused::StepNotReached(_) | Refused::RetriesUsedUp { .. } => {
-                ErrorCode::NotRetryable
-            }
+            Refused::NotFailed(_)
+            | Refused::StepNotReached(_)
+            | Refused::InnerStep(_)
+            | Refused::RetriesUsedUp { .. } => ErrorCode::NotRetryable,
         };
         Self::Answered(Err(ApiError::new(code, refused.to_string())))
     }

@@ -99,11 +99,15 @@ async fn settle_one(
             };
             locks::enqueue(connection, waiter).await?;
             hand_over(shared, connection, working, moment, row).await?;
-            let Some(holder) = row.owner.as_deref().filter(|owner| *owner != run.as_str()) else {
+            // The run may hold it for another of its branches, and waits then like any other.
+            let state = working.runs.get(run.as_str()).map(|run| &run.state);
+            let held = state.and_then(|state| state.locks.get(&wish.name));
+            let granted = held.is_some_and(|held| held.step == wish.step);
+            let Some(holder) = row.owner.as_deref().filter(|_| !granted) else {
                 return Ok(());
             };
             let (step, name) = (wish.step, wish.name);
-            let input = match locks::circle(connection, run.as_str(), holder).await? {
+            let input = match locks::circle(connection, run.as_str(), &step, &name).await? {
                 Some(circle) => Input::LockRefused { step, name, circle },
                 None => Input::LockQueued { step, name, holder: WorkflowId::parse(holder).ok() },
             };

@@ -127,34 +127,46 @@ pub(crate) async fn enqueue(
     Ok(())
 }
 
-/// The circle that closes when `workflow_id` waits for `holder`: the runs that wait for each other, from
-/// `holder` on; none when there is none. Who has queued must ask, so that of two that close a circle at once
-/// the second sees the first; they are told apart until the end of the transaction.
+/// The circle that closes when `step` of `workflow_id` waits for the lock `name`: the runs that wait for
+/// each other, from its holder on; none when there is none. Branches of a run wait each for itself: a lock
+/// that one of them holds is given up whatever another waits for, and only a wait of the branch that holds
+/// it, or of one in it, closes a circle. Who has queued must ask, so that of two that close a circle at
+/// once the second sees the first; they are told apart until the end of the transaction.
 pub(crate) async fn circle(
     connection: &mut PgConnection,
     workflow_id: &str,
-    holder: &str,
+    step: &str,
+    name: &str,
 ) -> Result<Option<Vec<String>>, StoreError> {
     sqlx::query("select pg_advisory_xact_lock(hashtext('sluice.lock_waiters'))")
         .execute(&mut *connection)
         .await?;
     Ok(sqlx::query_scalar(
-        "with recursive waits (run, path) as (
-             select $2::text, array[$2::text]
+        // `held` is the branch that holds the lock, with the dot behind it; empty for the run outside of
+        // its branches, and for a child, all of which is waited for.
+        "with recursive waits (run, held, path) as (
+             select l.workflow_id, substring(l.step from '^(.*\\.)[^.]*$'), array[l.workflow_id || ' ' || l.name]
+               from locks l where l.name = $3 and l.workflow_id is not null
              union all
-             select n.run, w.path || n.run
+             select n.run, n.held, w.path || n.place
                from waits w
                cross join lateral (
-                    select l.workflow_id as run from lock_waiters q join locks l on l.name = q.name
-                     where q.workflow_id = w.run and l.workflow_id is not null
+                    select l.workflow_id as run, substring(l.step from '^(.*\\.)[^.]*$') as held,
+                           l.workflow_id || ' ' || l.name as place
+                      from lock_waiters q join locks l on l.name = q.name
+                     where q.workflow_id = w.run and starts_with(q.step, coalesce(w.held, ''))
+                       and l.workflow_id is not null
                     union
-                    select c.workflow_id from runs c
+                    select c.workflow_id, null, c.workflow_id from runs c
                      where c.parent_workflow_id = w.run and c.completed_at is null) n
-              where w.run <> $1 and n.run <> all (w.path) and cardinality(w.path) < 64)
-         select path[:cardinality(path) - 1] from waits where run = $1 limit 1",
+              where not (w.run = $1 and starts_with($2, coalesce(w.held, '')))
+                and n.place <> all (w.path) and cardinality(w.path) < 64)
+         select array(select split_part(p, ' ', 1) from unnest(path[:cardinality(path) - 1]) p)
+           from waits where run = $1 and starts_with($2, coalesce(held, '')) limit 1",
     )
     .bind(workflow_id)
-    .bind(holder)
+    .bind(step)
+    .bind(name)
     .fetch_optional(connection)
     .await?)
 }

@@ -1,12 +1,12 @@
 //! What people who steer a run change in its state.
 
 use sluice_proto::event::{
-    CancelWorkflow, ExpireWorkflow, RetryCommand, Status, StepStatus, SuspendWorkflow,
+    CancelWorkflow, ExpireWorkflow, Next, RetryCommand, Status, StepStatus, SuspendWorkflow,
 };
 use sluice_proto::timestamp::Timestamp;
 
-use super::{enter, go, note_failure};
-use crate::state::{Cancellation, Phase, Position, State, Suspension};
+use super::{end, enter, fan, note_failure_of_run};
+use crate::state::{Cancellation, State, Suspension};
 
 /// Nothing is under way any more; what the template does on a cancellation comes next, then the end.
 pub(super) fn cancel(state: &mut State, step: &str, cancel: &CancelWorkflow, at: Timestamp) {
@@ -24,10 +24,7 @@ pub(super) fn cancel(state: &mut State, step: &str, cancel: &CancelWorkflow, at:
         at,
         target: cancel.target.clone(),
     });
-    if !step.is_empty() {
-        state.last_step = Some(step.to_owned());
-    }
-    go(state, step, &cancel.next, at);
+    go_away(state, step, &cancel.next, at);
 }
 
 /// Nothing is under way any more, and nobody has to decide anything.
@@ -38,9 +35,11 @@ fn leave_everything(state: &mut State, approvals: &str) {
         }
     }
     state.active.clear();
+    for record in state.fans.values_mut() {
+        fan::stop(record);
+    }
     state.ending = None;
     state.suspension = None;
-    state.status = Status::Running;
     for approval in &mut state.approvals {
         approval.announcement_attempt = None;
         if approval.status == "pending" {
@@ -53,16 +52,24 @@ fn leave_everything(state: &mut State, approvals: &str) {
 pub(super) fn expire(state: &mut State, step: &str, expire: &ExpireWorkflow, at: Timestamp) {
     leave_everything(state, "expired");
     state.deadline_at = None;
-    note_failure(state, step, &expire.error, &expire.reason);
+    note_failure_of_run(state, step, &expire.error, &expire.reason);
+    go_away(state, step, &expire.next, at);
+}
+
+/// Goes where the whole run goes, wherever `step` was: not even its branch decides about that.
+fn go_away(state: &mut State, step: &str, next: &Next, at: Timestamp) {
     if !step.is_empty() {
         state.last_step = Some(step.to_owned());
     }
-    go(state, step, &expire.next, at);
+    let Some(target) = &next.next_step else { return };
+    match next.outcome {
+        Some(outcome) => end(state, step, target, outcome),
+        None => enter(state, target, next.next_lock.clone(), Some(step), at),
+    }
 }
 
 /// What is under way goes on, nothing new begins.
 pub(super) fn suspend(state: &mut State, suspend: &SuspendWorkflow, at: Timestamp) {
-    state.status = Status::Paused;
     state.suspension = Some(Suspension {
         reason: suspend.reason.clone(),
         by: suspend.suspended_by.clone(),
@@ -73,8 +80,6 @@ pub(super) fn suspend(state: &mut State, suspend: &SuspendWorkflow, at: Timestam
 
 pub(super) fn go_on(state: &mut State) {
     state.suspension = None;
-    let waits = |position: &Position| matches!(position.phase, Phase::Waiting { .. });
-    state.status = if state.active.values().any(waits) { Status::Paused } else { Status::Running };
 }
 
 /// Only a failed run goes on; every other end is final.
@@ -98,7 +103,7 @@ pub(super) fn retry(
     state.rolled_back_last = false;
     state.retried += 1;
     state.deadline_at = command.deadline_at;
-    state.steps_entered = 0;
+    (state.steps_entered, state.inner_steps_entered, state.branches_had) = (0, 0, 0);
     for record in state.steps.values_mut() {
         record.visits_before = record.visits;
     }

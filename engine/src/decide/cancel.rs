@@ -40,7 +40,7 @@ pub(super) fn decide(
     let target = target(template);
     let next = match &template.on_cancel {
         Some(step @ Target::Step(_)) if !cancel.force => {
-            route::to(template, &RunScope::new(state), Some(step))
+            route::to(template, &RunScope::new(state), "", Some(step))
         }
         _ => Next {
             next_step: Some(target.clone()),

@@ -9,7 +9,8 @@ use crate::plan::resume;
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Approval, Phase, State};
-use crate::template::StepKind;
+use crate::template::{StepKind, Template};
+use crate::view::positions_in_file_order;
 
 /// Recorded where nobody said who they are.
 const UNKNOWN: &str = "unknown";
@@ -19,7 +20,7 @@ pub(super) fn decide(
     state: &State,
     decision: Decision,
 ) -> Result<Vec<NewEvent>, Refused> {
-    let (step, approval) = waiting(state, decision.approval_id.as_deref())?;
+    let (step, approval) = waiting(situation.template, state, decision.approval_id.as_deref())?;
     let named = decision.approver.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let approver = named.unwrap_or(UNKNOWN).to_owned();
     // Spelt with other capitals it is the same person: two must be two.
@@ -56,10 +57,16 @@ pub(super) fn decide(
     Ok(events)
 }
 
-/// The position that waits for this approval, the first that waits for any when none is named.
-fn waiting<'a>(state: &'a State, meant: Option<&str>) -> Result<(&'a str, &'a Approval), Refused> {
-    let mut waiting = state.active.iter().filter_map(|(step, position)| match &position.phase {
-        Phase::Waiting { approval_id } => Some((step.as_str(), state.approval(approval_id)?)),
+/// The position that waits for this approval, the first in file order that waits for any when none is
+/// named.
+fn waiting<'a>(
+    template: &Template,
+    state: &'a State,
+    meant: Option<&str>,
+) -> Result<(&'a str, &'a Approval), Refused> {
+    let positions = positions_in_file_order(template, state).into_iter();
+    let mut waiting = positions.filter_map(|(step, position)| match &position.phase {
+        Phase::Waiting { approval_id } => Some((step, state.approval(approval_id)?)),
         _ => None,
     });
     let Some(meant) = meant else {
@@ -107,7 +114,7 @@ fn next(
     decision: &Decision,
 ) -> Next {
     let template = situation.template;
-    let scope = RunScope::new(state);
+    let scope = RunScope::at(template, state, step);
     if approval.request.reason == "changes_requested" {
         if !decision.approved {
             return Next {
@@ -124,11 +131,11 @@ fn next(
         };
     }
     let Some(StepKind::Approval(declared)) = template.step(step).map(|step| &step.kind) else {
-        return route::plain_failure(template);
+        return route::plain_failure(template, step);
     };
     match (decision.approved, &declared.on_rejected) {
-        (true, _) => route::to(template, &scope, declared.on_approved.as_ref()),
-        (false, Some(target)) => route::to(template, &scope, Some(target)),
-        (false, None) => route::plain_failure(template),
+        (true, _) => route::to(template, &scope, step, declared.on_approved.as_ref()),
+        (false, Some(target)) => route::to(template, &scope, step, Some(target)),
+        (false, None) => route::plain_failure(template, step),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn abandoned(
 }
 
 fn expire(situation: &Situation<'_>, state: &State, reason: &str, error: String) -> NewEvent {
-    let next = route::plain_failure(situation.template);
+    let next = route::plain_failure(situation.template, "");
     let body = ExpireWorkflow { reason: reason.to_owned(), error, next };
     let step = current_step(situation.template, state);
     NewEvent { step, body: EventBody::ExpireWorkflow(body) }

@@ -7,6 +7,9 @@ use sluice_proto::message::AgentError;
 use super::result::{Outstanding, fail_or_retry};
 use super::{Refused, Situation};
 use crate::event::NewEvent;
+use crate::plan::fail;
+use crate::route;
+use crate::scope::RunScope;
 use crate::state::{Phase, Position, State};
 use crate::wish::wishes;
 
@@ -119,9 +122,14 @@ pub(super) fn revoked(
     };
     let mut events = vec![NewEvent::of(&held.step, EventBody::ReleaseLock(body))];
     for (path, position) in &state.active {
-        let works = matches!(position.phase, Phase::Ready | Phase::Queued { .. })
-            && position.lock.as_deref() == Some(name);
-        if works {
+        // Other branches may be waiting for the same lock: they have lost nothing.
+        let held_here = position.lock.as_deref() == Some(name) && state.has_lock(path, position);
+        if held_here && matches!(position.phase, Phase::Branches) {
+            let scope = RunScope::at(situation.template, state, path);
+            let next = route::after_failure(situation.template, &scope, path);
+            let (code, message) = (error.code.as_str(), error.message.clone());
+            events.push(fail(path, code, message, position.attempt, next));
+        } else if held_here && matches!(position.phase, Phase::Ready | Phase::Queued { .. }) {
             let outstanding = Outstanding::own(situation, path, position.attempt);
             events.extend(fail_or_retry(situation, state, &outstanding, &error));
         }
@@ -134,6 +142,8 @@ fn waiting<'a>(state: &'a State, step: &str, name: &str) -> Result<&'a Position,
         .active
         .get(step)
         .filter(|position| matches!(position.phase, Phase::Ready | Phase::Queued { .. }))
-        .filter(|position| position.lock.as_deref() == Some(name) && !state.has_lock(position))
+        .filter(|position| {
+            position.lock.as_deref() == Some(name) && !state.has_lock(step, position)
+        })
         .ok_or(Refused::NotWaitingForLock)
 }

@@ -18,6 +18,7 @@ use sluice_proto::message::{AgentError, Usage};
 use sluice_proto::timestamp::Timestamp;
 
 pub use self::cancel::Cancel;
+pub(crate) use self::result::MAX_ERROR_CHARS;
 pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
 pub use self::suspend::Suspend;
 use crate::attempt::Loss;
@@ -194,6 +195,9 @@ pub enum Refused {
     /// The template has no such step.
     #[error("the run's template has no step '{0}'")]
     UnknownStep(String),
+    /// A run goes on from a step outside of branches.
+    #[error("step '{0}' is in a branch; go on from the step that has the branch")]
+    InnerStep(String),
     /// The run never came to the step.
     #[error("the run never reached step '{0}'")]
     StepNotReached(String),

@@ -16,7 +16,7 @@ use crate::plan::{ask_or_pass, diversion};
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Phase, State};
-use crate::template::{AgentCall, Approval, Gate, LlmGate, NotificationStep, Step, StepKind};
+use crate::template::{AgentCall, Approval, Gate, LlmGate, NotificationStep, StepKind};
 use crate::wish::wishes;
 
 /// Retries of engine work: gates, risk assessments, deliveries.
@@ -26,7 +26,7 @@ const MAX_INSIGHTS: usize = 20;
 /// Characters kept of one finding.
 const MAX_INSIGHT_CHARS: usize = 500;
 /// Characters kept of an error message.
-const MAX_ERROR_CHARS: usize = 4_000;
+pub(crate) const MAX_ERROR_CHARS: usize = 4_000;
 
 /// An attempt that the state waits for.
 pub(super) struct Outstanding<'t> {
@@ -37,16 +37,16 @@ pub(super) struct Outstanding<'t> {
 }
 
 enum OutstandingWork<'t> {
-    Agent(&'t Step, &'t AgentCall),
-    Gate(&'t Step, &'t LlmGate),
-    Risk(&'t Step, &'t Approval),
-    Message(&'t Step, &'t NotificationStep),
+    Agent(&'t AgentCall),
+    Gate(&'t LlmGate),
+    Risk(&'t Approval),
+    Message(&'t NotificationStep),
     /// Undoes what the agent did before it failed.
-    Undo(&'t Step, &'t AgentCall),
+    Undo(&'t AgentCall),
     /// Tells people about an approval, or delivers a lifecycle notification.
     Delivery,
     /// Waits for its lock, and is decided without anybody once it has it.
-    Unattended(&'t Step),
+    Unattended,
 }
 
 impl<'t> Outstanding<'t> {
@@ -67,10 +67,10 @@ impl<'t> Outstanding<'t> {
 
     /// The own work of a step, whether or not its attempt was dispatched.
     pub(super) fn own(situation: &Situation<'t>, step: &str, attempt: u32) -> Self {
-        let unattended = situation.template.step(step).map(OutstandingWork::Unattended);
+        let unattended = situation.template.step(step).map(|_| OutstandingWork::Unattended);
         let work = work(situation, step).or(unattended).unwrap_or(OutstandingWork::Delivery);
         let agent = match &work {
-            OutstandingWork::Agent(_, call) | OutstandingWork::Undo(_, call) => call.agent.clone(),
+            OutstandingWork::Agent(call) | OutstandingWork::Undo(call) => call.agent.clone(),
             _ => AgentName::notify(),
         };
         Self { path: step.to_owned(), attempt, agent, work }
@@ -78,9 +78,9 @@ impl<'t> Outstanding<'t> {
 
     fn max_retries(&self, situation: &Situation<'_>) -> u32 {
         match self.work {
-            OutstandingWork::Agent(step, _) | OutstandingWork::Undo(step, _) => {
+            OutstandingWork::Agent(_) | OutstandingWork::Undo(_) => {
                 let effects = situation.agents.traits(&self.agent).effects;
-                situation.template.retry_limits(&step.id, effects).max_retries
+                situation.template.retry_limits(self.around(), effects).max_retries
             }
             _ => ENGINE_RETRIES,
         }
@@ -89,12 +89,16 @@ impl<'t> Outstanding<'t> {
     /// The step that events name: deliveries have a path of their own.
     fn step(&self) -> &str {
         match self.work {
-            OutstandingWork::Agent(step, _)
-            | OutstandingWork::Gate(step, _)
-            | OutstandingWork::Risk(step, _)
-            | OutstandingWork::Message(step, _)
-            | OutstandingWork::Unattended(step) => &step.id,
-            OutstandingWork::Delivery | OutstandingWork::Undo(..) => &self.path,
+            OutstandingWork::Undo(_) => &self.path,
+            _ => self.around(),
+        }
+    }
+
+    /// The step that the work is of, or a delivery's own path.
+    fn around(&self) -> &str {
+        match (&self.work, Work::parse(&self.path)) {
+            (OutstandingWork::Delivery, _) | (_, Work::Notification(_)) => &self.path,
+            (_, Work::Step { step, .. }) => step,
         }
     }
 }
@@ -108,15 +112,13 @@ fn work<'t>(situation: &Situation<'t>, path: &str) -> Option<OutstandingWork<'t>
     }
     let step = situation.template.step(step)?;
     match (job, &step.kind) {
-        (Job::Own, StepKind::AgentCall(call)) => Some(OutstandingWork::Agent(step, call)),
-        (Job::Undo, StepKind::AgentCall(call)) => Some(OutstandingWork::Undo(step, call)),
+        (Job::Own, StepKind::AgentCall(call)) => Some(OutstandingWork::Agent(call)),
+        (Job::Undo, StepKind::AgentCall(call)) => Some(OutstandingWork::Undo(call)),
         (Job::Gate, StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })) => {
-            Some(OutstandingWork::Gate(step, gate))
+            Some(OutstandingWork::Gate(gate))
         }
-        (Job::Risk, StepKind::Approval(approval)) => Some(OutstandingWork::Risk(step, approval)),
-        (Job::Own, StepKind::Notification(message)) => {
-            Some(OutstandingWork::Message(step, message))
-        }
+        (Job::Risk, StepKind::Approval(approval)) => Some(OutstandingWork::Risk(approval)),
+        (Job::Own, StepKind::Notification(message)) => Some(OutstandingWork::Message(message)),
         _ => None,
     }
 }
@@ -155,33 +157,32 @@ fn succeed(
     done: Done,
 ) -> Vec<NewEvent> {
     match outstanding.work {
-        OutstandingWork::Agent(step, call) => {
-            agent_answered(situation, state, outstanding, step, call, answer, done)
+        OutstandingWork::Agent(call) => {
+            agent_answered(situation, state, outstanding, call, answer, done)
         }
-        OutstandingWork::Gate(step, gate) => {
-            gate_answered(situation, state, outstanding, step, gate, answer)
-        }
-        OutstandingWork::Risk(step, approval) => {
+        OutstandingWork::Gate(gate) => gate_answered(situation, state, outstanding, gate, answer),
+        OutstandingWork::Risk(approval) => {
             let mut assessment = answer;
             // Whatever the model claims about it.
             assessment.insert("decided_by".to_owned(), json!("model"));
-            ask_or_pass(situation.template, state, step, approval, assessment)
+            ask_or_pass(situation.template, state, outstanding.step(), approval, assessment)
         }
-        OutstandingWork::Message(step, message) => {
-            message_settled(situation, state, step, message, "delivered", None)
+        OutstandingWork::Message(message) => {
+            message_settled(situation, state, outstanding.step(), message, "delivered", None)
         }
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "delivered", None)]
         }
-        OutstandingWork::Undo(step, _) => {
+        OutstandingWork::Undo(_) => {
+            let step = outstanding.around();
             let body = RollbackStep {
                 reason: state.error_message.clone().unwrap_or_default(),
-                by_step: step.id.clone(),
-                compensated: Some(after_undoing(state, &step.id)),
+                by_step: step.to_owned(),
+                compensated: Some(after_undoing(state, step)),
             };
-            vec![NewEvent::of(&step.id, EventBody::RollbackStep(body))]
+            vec![NewEvent::of(step, EventBody::RollbackStep(body))]
         }
-        OutstandingWork::Unattended(_) => Vec::new(),
+        OutstandingWork::Unattended => Vec::new(),
     }
 }
 
@@ -200,13 +201,12 @@ fn agent_answered(
     situation: &Situation<'_>,
     state: &State,
     outstanding: &Outstanding<'_>,
-    step: &Step,
     call: &AgentCall,
     result: Map<String, Value>,
     done: Done,
 ) -> Vec<NewEvent> {
-    let template = situation.template;
-    let scope = RunScope::new(state).answered(&step.id, &result);
+    let (template, path) = (situation.template, outstanding.step());
+    let scope = RunScope::at(template, state, path).answered(path, &result);
     let complete = CompleteStep {
         attempt: Some(done.attempt),
         duration_ms: Some(done.duration_ms),
@@ -216,20 +216,20 @@ fn agent_answered(
     };
     match &call.gate {
         None => {
-            let next = route::to(template, &scope, call.on_success.as_ref());
-            vec![completed(step, CompleteStep { result, next, ..complete })]
+            let next = route::to(template, &scope, path, call.on_success.as_ref());
+            vec![completed(path, CompleteStep { result, next, ..complete })]
         }
         Some(Gate::Deterministic(branch)) => {
             let check = scope.with(|roots| branch.condition.check(roots));
             let target = if check.holds { &branch.on_true } else { &branch.on_false };
-            let next = route::to(template, &scope, Some(target));
+            let next = route::to(template, &scope, path, Some(target));
             let why = || match &check.reason {
                 Some(reason) => format!("'{}' does not hold: {reason}", branch.condition.source()),
                 None => format!("'{}' is {}", branch.condition.source(), check.holds),
             };
             let failure_reason = diversion(template, &next, why);
             vec![completed(
-                step,
+                path,
                 CompleteStep {
                     result,
                     next,
@@ -244,7 +244,7 @@ fn agent_answered(
         Some(Gate::Llm(gate)) => match route::by_rules(&gate.rules, &scope) {
             (Some(answer), problems) => {
                 let complete = CompleteStep { problems, ..complete };
-                routed(situation, state, outstanding, step, gate, answer, result, "rules", complete)
+                routed(situation, state, outstanding, gate, answer, result, "rules", complete)
             }
             (None, _) => {
                 let body = RecordOutput {
@@ -253,7 +253,7 @@ fn agent_answered(
                     duration_ms: done.duration_ms,
                     usage: done.usage,
                 };
-                vec![NewEvent::of(&step.id, EventBody::RecordOutput(body))]
+                vec![NewEvent::of(path, EventBody::RecordOutput(body))]
             }
         },
     }
@@ -263,15 +263,15 @@ fn gate_answered(
     situation: &Situation<'_>,
     state: &State,
     outstanding: &Outstanding<'_>,
-    step: &Step,
     gate: &LlmGate,
     answer: Map<String, Value>,
 ) -> Vec<NewEvent> {
-    let position = state.active.get(&step.id).map(|position| &position.phase);
+    let path = outstanding.step();
+    let position = state.active.get(path).map(|position| &position.phase);
     let Some(Phase::Gate { result, agent_attempt, duration_ms, usage }) = position else {
         return Vec::new();
     };
-    let is_rollback = route::is_rollback(situation.template, &step.id);
+    let is_rollback = route::is_rollback(situation.template, path);
     let complete = CompleteStep {
         attempt: Some(*agent_attempt),
         duration_ms: Some(*duration_ms),
@@ -279,7 +279,7 @@ fn gate_answered(
         rolled_back: is_rollback,
         ..CompleteStep::default()
     };
-    routed(situation, state, outstanding, step, gate, answer, result.clone(), "model", complete)
+    routed(situation, state, outstanding, gate, answer, result.clone(), "model", complete)
 }
 
 /// Follows a gate's answer, or fails the step: an answer without a route never means proceed.
@@ -288,14 +288,13 @@ fn routed(
     situation: &Situation<'_>,
     state: &State,
     outstanding: &Outstanding<'_>,
-    step: &Step,
     gate: &LlmGate,
     answer: Map<String, Value>,
     result: Map<String, Value>,
     decided_by: &str,
     complete: CompleteStep,
 ) -> Vec<NewEvent> {
-    let template = situation.template;
+    let (template, path) = (situation.template, outstanding.step());
     let routed = match route::by_answer(gate, &answer) {
         Ok(routed) => routed,
         Err(message) => {
@@ -309,15 +308,15 @@ fn routed(
         }
     };
     let result = merge(result, &answer, &routed);
-    let scope = RunScope::new(state).answered(&step.id, &result);
-    let next = route::to(template, &scope, Some(routed.target));
+    let scope = RunScope::at(template, state, path).answered(path, &result);
+    let next = route::to(template, &scope, path, Some(routed.target));
     let failure_reason = diversion(template, &next, || {
         let reasoning = ["reasoning", "reason"].iter().find_map(|key| answer.get(*key)?.as_str());
         let decision = &routed.decision;
         reasoning.map_or_else(|| format!("the gate decided '{decision}'"), str::to_owned)
     });
     vec![completed(
-        step,
+        path,
         CompleteStep {
             result,
             next,
@@ -349,8 +348,8 @@ fn merge(
     result
 }
 
-fn completed(step: &Step, complete: CompleteStep) -> NewEvent {
-    NewEvent::of(&step.id, EventBody::CompleteStep(complete))
+fn completed(path: &str, complete: CompleteStep) -> NewEvent {
+    NewEvent::of(path, EventBody::CompleteStep(complete))
 }
 
 /// Tries again where that is allowed and can help; else the failure takes effect.
@@ -387,7 +386,7 @@ pub(super) fn fail_or_retry(
         ];
     }
     match outstanding.work {
-        OutstandingWork::Risk(step, approval) => {
+        OutstandingWork::Risk(approval) => {
             // Nobody could say how risky it is: then it is high, and a person decides.
             let assessment = Map::from_iter([
                 ("risk_level".to_owned(), json!("high")),
@@ -396,25 +395,25 @@ pub(super) fn fail_or_retry(
                 ("decided_by".to_owned(), json!("system")),
             ]);
             let asked = ask_or_pass(situation.template, state, step, approval, assessment);
-            let failed = NewEvent::of(&step.id, EventBody::FailStep(fail));
+            let failed = NewEvent::of(step, EventBody::FailStep(fail));
             std::iter::once(failed).chain(asked).collect()
         }
-        OutstandingWork::Message(step, message) => {
+        OutstandingWork::Message(message) => {
             message_settled(situation, state, step, message, "failed", Some(fail.error))
         }
         OutstandingWork::Delivery => {
             vec![delivery_settled(state, outstanding, "failed", Some(fail.error))]
         }
-        OutstandingWork::Undo(step, _) => {
+        OutstandingWork::Undo(_) => {
             fail.is_final = true;
-            fail.next = after_undoing(state, &step.id);
+            fail.next = after_undoing(state, outstanding.around());
             vec![NewEvent::of(&outstanding.path, EventBody::FailStep(fail))]
         }
-        OutstandingWork::Agent(..) | OutstandingWork::Gate(..) | OutstandingWork::Unattended(_) => {
+        OutstandingWork::Agent(_) | OutstandingWork::Gate(_) | OutstandingWork::Unattended => {
             fail.is_final = true;
             fail.exhausted = matches!(outstanding.work, OutstandingWork::Agent(..))
                 && !NOT_EXECUTED.contains(&error.code.as_str());
-            let entry = situation.template.error_handling.get(step);
+            let entry = situation.template.error_handling_of(step);
             fail.compensates = fail.exhausted && entry.is_some_and(|entry| entry.rollback);
             fail.next = next_after_failure(situation, state, step, &fail);
             vec![NewEvent::of(step, EventBody::FailStep(fail))]
@@ -436,7 +435,7 @@ fn next_after_failure(
         ("error".to_owned(), json!(fail.error)),
         ("error_type".to_owned(), json!(fail.error_type)),
     ]);
-    let scope = RunScope::new(state).answered(step, &output);
+    let scope = RunScope::at(situation.template, state, step).answered(step, &output);
     route::after_failure(situation.template, &scope, step)
 }
 
@@ -452,14 +451,14 @@ fn error_type(outstanding: &Outstanding<'_>, error: &AgentError) -> String {
 fn message_settled(
     situation: &Situation<'_>,
     state: &State,
-    step: &Step,
+    step: &str,
     message: &NotificationStep,
     status: &str,
     error: Option<String>,
 ) -> Vec<NewEvent> {
     let notify = Notify {
-        notification_id: step.id.clone(),
-        trigger: step.id.clone(),
+        notification_id: step.to_owned(),
+        trigger: step.to_owned(),
         channels: message.message.channels.clone(),
         template: message.message.template.clone(),
         status: status.to_owned(),
@@ -470,9 +469,10 @@ fn message_settled(
     if let Some(error) = error {
         result.insert("error".to_owned(), json!(error));
     }
-    let next = route::to(situation.template, &RunScope::new(state), message.on_complete.as_ref());
+    let scope = RunScope::at(situation.template, state, step);
+    let next = route::to(situation.template, &scope, step, message.on_complete.as_ref());
     let complete = CompleteStep { result, next, ..CompleteStep::default() };
-    vec![NewEvent::of(&step.id, EventBody::Notify(notify)), completed(step, complete)]
+    vec![NewEvent::of(step, EventBody::Notify(notify)), completed(step, complete)]
 }
 
 fn delivery_settled(

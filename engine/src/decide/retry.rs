@@ -28,8 +28,10 @@ pub(super) fn decide(
     retry: Retry,
 ) -> Result<Vec<NewEvent>, Refused> {
     let Retry { step, max_retries, requested_by } = retry;
-    if situation.template.step(&step).is_none() {
-        return Err(Refused::UnknownStep(step));
+    match situation.template.step(&step) {
+        None => return Err(Refused::UnknownStep(step)),
+        Some(found) if found.is_inner() => return Err(Refused::InnerStep(step)),
+        Some(_) => {}
     }
     if state.status != Status::Failed {
         return Err(Refused::NotFailed(state.status));

@@ -24,6 +24,7 @@ pub(super) fn decide(
             context: &Value::Object(context.clone()),
             outputs: &IndexMap::new(),
             workflow: &json!({"id": state.workflow_id, "name": template.file}),
+            within: Vec::new(),
             extra: Vec::new(),
         };
         lock.render(&scope, Missing::Empty)

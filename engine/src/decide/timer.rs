@@ -16,9 +16,9 @@ pub(super) fn due(
     let Some(Phase::Timer { until }) = position.map(|position| &position.phase) else {
         return Err(Refused::NotWaitingForTimer);
     };
-    let step = situation.template.step(step).ok_or(Refused::NotWaitingForTimer)?;
+    let kind = situation.template.step(step).map(|step| &step.kind);
+    let Some(StepKind::Wait(own)) = kind else { return Err(Refused::NotWaitingForTimer) };
     // Sweepers may have clocks of their own; the one that decides has to agree.
-    let StepKind::Wait(own) = &step.kind else { return Err(Refused::NotWaitingForTimer) };
     if situation.now < *until {
         return Err(Refused::NotWaitingForTimer);
     }

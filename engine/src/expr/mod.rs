@@ -23,7 +23,7 @@ mod text;
 pub(crate) use ast::Path;
 pub use condition::{Check, Condition};
 pub use payload::{Payload, Rendered};
-pub use scope::Scope;
+pub use scope::{Branch, Scope};
 pub use text::{Missing, Text};
 
 /// Longest expression, bytes.

@@ -16,8 +16,19 @@ pub struct Scope<'a> {
     pub outputs: &'a IndexMap<String, Value>,
     /// `workflow.*`: facts about the run.
     pub workflow: &'a Value,
+    /// The branches that the expression is in, from the innermost outwards.
+    pub within: Vec<Branch<'a>>,
     /// Further roots, such as the item of a loop. They cannot hide the three above.
     pub extra: Vec<(&'a str, &'a Value)>,
+}
+
+/// A branch, and the steps in it.
+#[derive(Clone, Debug)]
+pub struct Branch<'a> {
+    /// Where its steps' outputs are: before the ids of its steps.
+    pub path: &'a str,
+    /// Their ids.
+    pub steps: Vec<&'a str>,
 }
 
 impl<'a> Scope<'a> {
@@ -28,7 +39,7 @@ impl<'a> Scope<'a> {
             "workflow" => (self.workflow, path.segments.as_slice()),
             "outputs" => match path.segments.split_first() {
                 None => return Some(Cow::Owned(self.all_outputs())),
-                Some((step, rest)) => (self.outputs.get(step)?, rest),
+                Some((step, rest)) => (self.output(step)?, rest),
             },
             name => {
                 let (_, value) = self.extra.iter().find(|(root, _)| *root == name)?;
@@ -36,6 +47,15 @@ impl<'a> Scope<'a> {
             }
         };
         rest.iter().try_fold(start, |value, segment| child(value, segment)).map(Cow::Borrowed)
+    }
+
+    /// What a step left: in a branch its own steps go before those around it, also when they have left
+    /// nothing yet.
+    fn output(&self, step: &str) -> Option<&'a Value> {
+        match self.within.iter().find(|branch| branch.steps.contains(&step)) {
+            Some(branch) => self.outputs.get(&format!("{}.{step}", branch.path)),
+            None => self.outputs.get(step),
+        }
     }
 
     fn all_outputs(&self) -> Value {

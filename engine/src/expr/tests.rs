@@ -17,6 +17,7 @@ impl Run {
             context: &self.context,
             outputs: &self.outputs,
             workflow: &self.workflow,
+            within: Vec::new(),
             extra: vec![("item", &self.item)],
         }
     }
@@ -451,7 +452,7 @@ proptest! {
     #[test]
     fn missing_operands_never_make_a_condition_hold(text in PIECES) {
         let empty = IndexMap::new();
-        let scope = Scope { context: &Value::Null, outputs: &empty, workflow: &Value::Null, extra: vec![] };
+        let scope = Scope { context: &Value::Null, outputs: &empty, workflow: &Value::Null, within: vec![], extra: vec![] };
         if let Ok(condition) = Condition::parse(&text) {
             let mut paths = 0;
             condition.visit_paths(&mut |path| paths += usize::from(!(path.segments.is_empty() && ["outputs", "context"].contains(&path.root.as_str()))));

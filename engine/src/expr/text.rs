@@ -109,7 +109,7 @@ impl Text {
     }
 
     /// The expression, if the text is nothing else; white space around it does not count.
-    pub(super) fn sole_expression(&self) -> Option<&Expr> {
+    pub(crate) fn sole_expression(&self) -> Option<&Expr> {
         let mut sole = None;
         for part in &self.parts {
             match part {

@@ -14,6 +14,8 @@ pub(super) struct Context<'n> {
     pub(super) targets: Targets,
     /// Every path read by an expression, for the check of its names.
     pub(super) references: Vec<Reference>,
+    /// Steps read so far, those in branches included.
+    pub(super) steps_read: usize,
     /// A step could not be read: what the graph looks like is not known.
     pub(super) incomplete: bool,
     source: &'n str,
@@ -29,6 +31,8 @@ pub(super) struct Reference {
     pub(super) offset: usize,
     /// In a condition an unknown name makes the answer always false.
     pub(super) in_condition: bool,
+    /// List of steps it is in.
+    pub(super) block: usize,
 }
 
 impl<'n> Context<'n> {
@@ -38,6 +42,7 @@ impl<'n> Context<'n> {
             findings: Findings::new(file),
             targets: Targets::default(),
             references: Vec::new(),
+            steps_read: 0,
             incomplete: false,
             source,
             line_starts: std::iter::once(0).chain(breaks).collect(),
@@ -63,6 +68,7 @@ impl<'n> Context<'n> {
             name: path.segments.first().cloned(),
             offset,
             in_condition,
+            block: self.targets.here(),
         });
     }
 

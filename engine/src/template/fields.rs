@@ -9,7 +9,7 @@ use crate::yaml::{Entry, Kind, Map as Entries, Node};
 use super::context::{Context, scalar_text};
 use super::finding::{Severity, nearest, quoted};
 use super::keys::{CHANNELS, Key, Shape, TIERS, Table};
-use super::model::{Position, Target};
+use super::model::{Join, MAX_BRANCHES, Position, Target};
 
 /// Most errors reported for one text.
 const MAX_ERRORS_IN_TEXT: usize = 20;
@@ -335,6 +335,52 @@ impl<'n> Fields<'n> {
         }
     }
 
+    /// A list, or one expression that gives one.
+    pub(super) fn items(&self, cx: &mut Context<'_>, name: &str) -> Option<Payload> {
+        let node = self.node(name)?;
+        let items = payload(cx, node)?;
+        let gives_a_list = match &items {
+            Payload::List(_) => true,
+            Payload::Text(text) => text.sole_expression().is_some(),
+            _ => false,
+        };
+        if !gives_a_list {
+            self.wrong(cx, name, node);
+        }
+        gives_a_list.then_some(items)
+    }
+
+    /// `all`, `any`, or how many.
+    pub(super) fn join(&self, cx: &mut Context<'_>, name: &str) -> Option<Join> {
+        let node = self.node(name)?;
+        let join = match scalar_text(node).map(str::trim) {
+            Some("all") => Some(Join::All),
+            Some("any") => Some(Join::Count(1)),
+            number => {
+                let number = number.and_then(|text| text.parse::<u32>().ok());
+                number.filter(|n| (1..=MAX_BRANCHES).contains(n)).map(Join::Count)
+            }
+        };
+        if join.is_none() {
+            self.wrong(cx, name, node);
+        }
+        join
+    }
+
+    /// The mapping of branches: name, place of the name, and the list of steps.
+    pub(super) fn branches(
+        &self,
+        cx: &mut Context<'_>,
+        name: &str,
+    ) -> Vec<(&'n str, Position, &'n Node)> {
+        let Some(node) = self.node(name) else { return Vec::new() };
+        let Kind::Map(entries) = &node.kind else {
+            self.wrong(cx, name, node);
+            return Vec::new();
+        };
+        entries.iter().map(|(name, entry)| (name.as_str(), entry.key_at, &entry.node)).collect()
+    }
+
     pub(super) fn target(&self, cx: &mut Context<'_>, name: &str) -> Option<Target> {
         let node = self.node(name)?;
         target(cx, name, node)
@@ -359,9 +405,10 @@ impl Key {
 
 /// True if there is such a step; otherwise an error.
 pub(super) fn step_id(cx: &mut Context<'_>, id: &str, at: Position) -> bool {
-    let known = cx.targets.steps.contains_key(id);
+    let here = cx.targets.here();
+    let known = cx.targets.find(id, here).is_some();
     if !known {
-        let near = cx.targets.nearest_step(id);
+        let near = cx.targets.nearest_step(id, here);
         let message = format!("there is no step {}", quoted(id));
         cx.findings.push(Severity::Error, at, message, near);
     }
@@ -379,8 +426,11 @@ pub(super) fn target(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<Ta
     let found = cx.targets.resolve(text);
     if found.is_none() {
         let near = cx.targets.nearest(text);
-        let message =
-            format!("'{name}' leads to {}, which is no step and no virtual target", quoted(text));
+        let nothing = match cx.targets.is_inner() {
+            false => "which is no step and no virtual target",
+            true => "which is no step of this branch and no end of one",
+        };
+        let message = format!("'{name}' leads to {}, {nothing}", quoted(text));
         cx.findings.push(Severity::Error, node.at, message, near);
     }
     found

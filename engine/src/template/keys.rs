@@ -61,6 +61,12 @@ pub(super) enum Shape {
     List(&'static Table),
     /// Such mappings by step id.
     ByStep(&'static Table),
+    /// Lists of such mappings by name of a branch.
+    Branches(&'static Table),
+    /// A list, or text that is one expression.
+    Items,
+    /// `all`, `any` or a number.
+    Join,
 }
 
 impl Shape {
@@ -79,6 +85,9 @@ impl Shape {
             Self::Duration => "seconds, or text such as '90s', '5m', '1h', '2d' or '250ms'",
             Self::Texts | Self::Channels => "a list of texts",
             Self::Payload | Self::Map(_) | Self::ByStep(_) => "a mapping",
+            Self::Branches(_) => "a mapping of lists of steps",
+            Self::Items => "a list, or one {{ }} that gives one",
+            Self::Join => "all, any or a number from 1 on",
             Self::List(_) => "a list",
         }
     }
@@ -94,10 +103,12 @@ pub(super) const AGENT_CALL: &str = "agent_call";
 pub(super) const APPROVAL: &str = "hitl_approval";
 pub(super) const CONDITIONAL: &str = "conditional";
 pub(super) const NOTIFICATION_STEP: &str = "notification";
+pub(super) const FOR_EACH: &str = "for_each";
+pub(super) const PARALLEL: &str = "parallel";
 pub(super) const TERMINAL: &str = "terminal";
 pub(super) const WAIT: &str = "wait";
 pub(super) const STEP_TYPES: &[&str] =
-    &[AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL, WAIT];
+    &[AGENT_CALL, APPROVAL, CONDITIONAL, FOR_EACH, NOTIFICATION_STEP, PARALLEL, TERMINAL, WAIT];
 
 pub(super) const LLM: &str = "llm_assessment";
 pub(super) const DETERMINISTIC: &str = "deterministic_check";
@@ -205,9 +216,9 @@ pub(super) static STEP: Table = Table {
         key("decision_gate", Shape::Map(&GATE), "Chooses the next step from the agent's answer.")
             .only(&[AGENT_CALL]),
         key("on_success", Shape::Target, "Next after success, where there is no gate.")
-            .only(&[AGENT_CALL, WAIT]),
+            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT]),
         key("on_failure", Shape::Target, "Next after the last attempt failed.")
-            .only(&[AGENT_CALL, WAIT]),
+            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT]),
         key("condition", Shape::Condition, "What is checked, without braces.")
             .only(&[CONDITIONAL])
             .required(),
@@ -248,6 +259,29 @@ pub(super) static STEP: Table = Table {
         key("priority", Shape::Text, "urgent, critical or normal.").only(&[NOTIFICATION_STEP]),
         key("on_complete", Shape::Target, "Next after the delivery was attempted.")
             .only(&[NOTIFICATION_STEP]),
+        key("branches", Shape::Branches(&STEP), "Steps by branch; the branches run side by side.")
+            .only(&[PARALLEL])
+            .required(),
+        key("items", Shape::Items, "List, or one {{ }} that gives one; the steps run once an item.")
+            .only(&[FOR_EACH])
+            .required(),
+        key("max_concurrent", Shape::Integer(1, 1_000), "Items under way at a time; all, if absent.")
+            .only(&[FOR_EACH]),
+        key("steps", Shape::List(&STEP), "What is done for each item; the first step is the entry.")
+            .only(&[FOR_EACH])
+            .required(),
+        key(
+            "join",
+            Shape::Join,
+            "Branches that must end well: all, any or a number. The others are stopped then.",
+        )
+        .only(&[FOR_EACH, PARALLEL]),
+        key(
+            "on_branch_failure",
+            Shape::Choice(&["fail_fast", "collect"]),
+            "Whether the rest is stopped as soon as too many branches have failed, or runs to its end.",
+        )
+        .only(&[FOR_EACH, PARALLEL]),
         key("for", Shape::Duration, "How long to wait.").only(&[WAIT]),
         key("until", Shape::Template, "Moment to wait for, RFC 3339; usually one {{ }}.")
             .only(&[WAIT]),

@@ -24,7 +24,8 @@ pub use model::*;
 pub use query::{DEFAULT_LOOP_BUDGET, DEFAULT_RETRIES};
 pub use schema::schema;
 pub use summary::{EstimatedRisk, Summary, slug, summary};
-pub use target::{ENDS, answer_text, end, normalise_answer};
+pub(crate) use target::BRANCH_COMPLETE;
+pub use target::{BRANCH_ENDS, ENDS, answer_text, end, normalise_answer};
 
 use crate::yaml;
 

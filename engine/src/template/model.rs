@@ -58,8 +58,11 @@ pub struct Template {
 /// One step.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Unique name, key in `outputs`.
+    /// Unique name among the steps around it, key in `outputs`.
     pub id: String,
+    /// Where it is in the file: its id, before it the ids and branches it is in, joined by `.`; for
+    /// the items of a `for_each` a `*` stands in place of the index.
+    pub path: String,
     /// Where the step starts in the file.
     pub at: Position,
     /// What it does.
@@ -89,6 +92,8 @@ pub enum StepKind {
     Terminal,
     /// `wait`
     Wait(Wait),
+    /// `parallel` and `for_each`: branches side by side.
+    Fan(Box<Fan>),
 }
 
 /// A call of an agent, and the gate that decides where its answer leads.
@@ -198,6 +203,52 @@ pub struct NotificationStep {
     pub message: Message,
     /// Next after the delivery was attempted; none ends the run as `workflow_complete` does.
     pub on_complete: Option<Target>,
+}
+
+/// Most items of a `for_each`, and most branches of anything.
+pub const MAX_BRANCHES: u32 = 1_000;
+
+/// Steps in file order; the first is the entry.
+pub type Block = IndexMap<String, Step>;
+
+/// Branches that run side by side, and what becomes of them.
+#[derive(Clone, Debug)]
+pub struct Fan {
+    /// Which branches there are.
+    pub source: FanSource,
+    /// How many of them must end well.
+    pub join: Join,
+    /// Whether the rest is stopped as soon as the join cannot be met any more.
+    pub fail_fast: bool,
+    /// Next once the join is met; none ends the run, or the branch around it, well.
+    pub on_success: Option<Target>,
+    /// Next once it cannot be met.
+    pub on_failure: Option<Target>,
+}
+
+/// Where branches come from.
+#[derive(Clone, Debug)]
+pub enum FanSource {
+    /// `branches:` by name.
+    Branches(IndexMap<String, Block>),
+    /// `items:`, one branch an item, by index.
+    Items {
+        /// Renders to the list.
+        items: Payload,
+        /// Items under way at a time.
+        max_concurrent: Option<u32>,
+        /// What is done for each.
+        steps: Block,
+    },
+}
+
+/// How many branches must end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Every one.
+    All,
+    /// So many; `any` is 1.
+    Count(u32),
 }
 
 /// Lets time pass. No agent and no message is involved.

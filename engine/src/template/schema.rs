@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, CHANNELS, Key, Shape, TIERS, Table};
+use super::model::MAX_BRANCHES;
 
 /// JSON Schema, draft 2020-12. It knows the forms that are meant to be written; the loader forgives
 /// more. Keys that it does not know are allowed, as in the loader.
@@ -103,6 +104,15 @@ fn shape_schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Payload => json!({"type": "object"}),
         Shape::Map(table) => reference(table, definitions),
         Shape::List(table) => json!({"type": "array", "items": reference(table, definitions)}),
+        Shape::Branches(table) => json!({"type": "object", "additionalProperties": {
+            "type": "array",
+            "items": reference(table, definitions),
+        }}),
+        Shape::Items => json!({"type": ["array", "string"]}),
+        Shape::Join => json!({"anyOf": [
+            {"enum": ["all", "any"]},
+            {"type": "integer", "minimum": 1, "maximum": MAX_BRANCHES},
+        ]}),
         Shape::ByStep(table) => {
             json!({"type": "object", "additionalProperties": reference(table, definitions)})
         }

@@ -59,14 +59,15 @@ pub fn slug(file: &str) -> String {
 /// Describes a template for lists.
 #[must_use]
 pub fn summary(template: &Template) -> Summary {
-    let minutes = template.steps.values().map(|step| match step.kind {
+    let steps = template.all_steps();
+    let minutes = steps.iter().map(|step| match step.kind {
         StepKind::AgentCall(_) => MINUTES_PER_AGENT_CALL,
         StepKind::Approval(_) => MINUTES_PER_APPROVAL,
         _ => MINUTES_PER_OTHER_STEP,
     });
     let agents = template.participating_agents();
     Summary {
-        steps_count: template.steps.len(),
+        steps_count: steps.len(),
         agents_involved: agents.iter().map(|agent| agent.as_str().to_owned()).collect(),
         estimated_duration_minutes: minutes.sum(),
         risk_level: estimated_risk(&agents, template),

@@ -25,7 +25,7 @@ const MAY_PASS: &str =
 fn check(keys: &str, assessment: Value, expected: &str) {
     let mut run = asking(keys);
     run.ok("approve.risk", assessment.clone());
-    let asked = match pending_approval(&run.state) {
+    let asked = match pending_approval(&run.template, &run.state) {
         Some(pending) => format!("{} {}", pending.risk_level, pending.approver_role.unwrap()),
         None => run.outstanding()[0].split(':').next().unwrap().to_owned(),
     };
@@ -89,7 +89,7 @@ fn an_approval_without_a_person_is_recorded_as_one() {
 fn a_model_that_fails_means_a_person() {
     let mut run = asking(MAY_PASS);
     assert_eq!(run.exhaust("approve.risk"), 3);
-    let pending = pending_approval(&run.state).unwrap();
+    let pending = pending_approval(&run.template, &run.state).unwrap();
     assert_eq!(pending.risk_level, "high");
     assert_eq!(pending.approver_role.as_deref(), Some("devops_engineer"));
     assert_eq!(pending.reasoning.as_deref(), Some("risk unknown: it went wrong"));
@@ -100,7 +100,7 @@ fn a_model_that_fails_means_a_person() {
 
 #[test]
 fn risks_that_need_no_model() {
-    let role = |run: &Run| pending_approval(&run.state).unwrap().approver_role;
+    let role = |run: &Run| pending_approval(&run.template, &run.state).unwrap().approver_role;
     assert_eq!(role(&asking("")).as_deref(), Some("devops_engineer"));
     let fixed = asking(", risk_assessment: {type: override, risk_level: low, approver_role: cto}");
     assert_eq!(role(&fixed).as_deref(), Some("cto"));
@@ -137,7 +137,7 @@ fn the_assessment_of_an_earlier_gate() {
         json!({"decision": "proceed", "risk_level": "critical", "approver_role": "cto"}),
     );
     // The gate's answer counts, not what the agent said of itself.
-    let pending = pending_approval(&run.state).unwrap();
+    let pending = pending_approval(&run.template, &run.state).unwrap();
     assert_eq!(
         (pending.risk_level.as_str(), pending.approver_role.as_deref()),
         ("critical", Some("cto"))
@@ -155,7 +155,7 @@ fn two_are_two_different_people() {
     assert_eq!(run.decide(true, Some(" ada ")), Err(Refused::SameApprover("ada".to_owned())));
     assert_eq!(run.decide(true, Some("ADA")), Err(Refused::SameApprover("ADA".to_owned())));
     assert_eq!(run.state.status, Status::Paused);
-    assert_eq!(pending_approval(&run.state).unwrap().received, 1);
+    assert_eq!(pending_approval(&run.template, &run.state).unwrap().received, 1);
     assert_eq!(run.approve("bob"), ["approve_gate approve", "resume_workflow approve"]);
     assert_eq!(run.output("approve")["approvers"], json!(["ada", "bob"]));
     assert_eq!(run.outstanding(), ["good:1:1"]);
@@ -260,7 +260,7 @@ fn changes_are_asked_of_the_step_whose_gate_diverted() {
         data["details"],
         json!({"notes": 2, "decision": "revise", "required_changes": ["more"]})
     );
-    assert_eq!(pending_approval(&run.state).unwrap().step_id, "review");
+    assert_eq!(pending_approval(&run.template, &run.state).unwrap().step_id, "review");
     run.approve("ada");
     assert_eq!(run.state.status, Status::Running);
     assert_eq!(run.outstanding(), ["review:2:1"]);
@@ -289,7 +289,7 @@ fn a_rejection_may_lead_to_changes_and_a_second_one_ends_it() {
     run.ok("review.gate", json!({"decision": "approve"}));
     run.reject("ada");
     run.ok("request_changes", json!({}));
-    assert_eq!(pending_approval(&run.state).unwrap().step_id, "review");
+    assert_eq!(pending_approval(&run.template, &run.state).unwrap().step_id, "review");
     run.reject("ada");
     assert_eq!(run.state.status, Status::Failed);
 }

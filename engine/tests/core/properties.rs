@@ -7,7 +7,7 @@ use sluice_engine::{Cancel, Decision, Input, Retry, Suspend, wishes};
 
 use crate::run::{Run, failure, success};
 
-const TEXTS: [&str; 3] = [
+const TEXTS: [&str; 4] = [
     "on_cancel: undo
 steps:
   - id: plan
@@ -39,6 +39,21 @@ notifications: [{trigger: workflow_failed, channels: [log]}, {trigger: workflow_
     "steps:
   - {id: test, type: agent_call, agent: reader, decision_gate: {type: deterministic_check, condition: outputs.test.n >= 5, on_success: notify_success, on_failure: workflow_paused}}
 ",
+    "steps:
+  - id: fan
+    type: parallel
+    join: 2
+    on_branch_failure: collect
+    branches:
+      a: [{id: one, type: agent_call, agent: keyed, resource_lock: x, on_success: two}, {id: two, type: wait, for: 3s, on_success: one}]
+      b: [{id: ask, type: hitl_approval, on_approved: one, on_rejected: branch_failed}, {id: one, type: agent_call, agent: writer, resource_lock: x, lock_wait: 5s}]
+      c: [{id: each, type: for_each, items: [1, '{{ outputs.fan.n }}', 3], max_concurrent: 2, steps: [{id: do, type: agent_call, agent: reader, resource_lock: 'y:{{ index }}', on_success: tell}, {id: tell, type: notification, channels: [log]}], join: any}]
+    on_success: check
+    on_failure: undo
+  - {id: check, type: conditional, condition: outputs.fan.branches.c.status == 'succeeded', on_true: fan, on_false: workflow_complete}
+  - {id: undo, type: agent_call, agent: writer, resource_lock: x, payload: {action: rollback}, on_success: workflow_failed}
+error_recovery: {max_workflow_retries: 2}
+",
 ];
 
 /// What happens next, in numbers that are read against what is outstanding.
@@ -52,6 +67,7 @@ enum Move {
     Grant(usize),
     Queue(usize),
     TimeOut(usize),
+    Wake(usize),
     Wait(u64),
     Cancel(bool),
     Retry(usize),
@@ -83,6 +99,7 @@ fn moves() -> impl Strategy<Value = Move> {
         4 => which.clone().prop_map(Move::Grant),
         1 => which.clone().prop_map(Move::Queue),
         1 => which.clone().prop_map(Move::TimeOut),
+        2 => which.clone().prop_map(Move::Wake),
         1 => (any::<bool>(), 0..4_u32).prop_map(|(force, n)| if n == 0 { Move::Cancel(force) } else { Move::Wait(0) }),
         2 => which.prop_map(Move::Retry),
         1 => Just(Move::Suspend),
@@ -124,6 +141,10 @@ fn input(run: &Run, one: Move) -> Option<Input> {
         Move::Queue(n) => {
             let wish = lock(n)?;
             Some(Input::LockQueued { step: wish.step, name: wish.name, holder: None })
+        }
+        Move::Wake(n) => {
+            let timer = wishes.timers.get(n % wishes.timers.len().max(1))?.clone();
+            Some(Input::TimerDue { step: timer.step, visit: timer.visit })
         }
         Move::TimeOut(n) => {
             let wish = lock(n)?;

@@ -166,8 +166,10 @@ impl Run {
         self.breakers.retain(|_, breaker| !breaker.is_new());
         // A granted lock leaves the queue by its grant.
         let locks = &self.state.locks;
-        self.outstanding
-            .retain(|what| !locks.keys().any(|name| what.starts_with(&format!("lock {name} for"))));
+        let granted = |what: &str| {
+            locks.iter().any(|(name, held)| what == format!("lock {name} for {}", held.step))
+        };
+        self.outstanding.retain(|what| !granted(what));
     }
 
     /// The outstanding attempt at a path.

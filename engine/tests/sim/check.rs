@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use sluice_engine::attempt::{AttemptRow, Loss, MAX_LOST_DISPATCHES, Verdict};
-use sluice_engine::template::StepKind;
-use sluice_engine::{MAX_STEPS_PER_RUN, State, replay, wishes};
+use sluice_engine::template::{FanSource, StepKind};
+use sluice_engine::{BranchStatus, MAX_STEPS_PER_RUN, Phase, State, replay, wishes};
 use sluice_proto::event::{EventBody, Status};
 
 use super::database::Key;
-use super::gates::Asked;
+use super::gates::{Asked, beside, branch_of};
 use super::intake::{Settled, Working, workflow_id};
 use super::jetstream::Message;
 use super::report::Care;
@@ -43,7 +43,7 @@ pub(crate) struct Checker {
     /// How each run has ended.
     pub(super) ended_as: HashMap<usize, Status>,
     /// What each run has asked people last.
-    pub(super) asked: HashMap<usize, Asked>,
+    pub(super) asked: HashMap<(usize, String), Asked>,
     /// Last fencing number of each lock.
     fencing: BTreeMap<String, u64>,
 }
@@ -274,14 +274,49 @@ impl World<'_> {
         let budget = self.scenery.templates[self.runs[&run]].loop_budget();
         let visits = state.steps.values().map(|step| step.visits - step.visits_before);
         let most = visits.max().unwrap_or(0);
-        if most > budget + 3 || state.steps_entered > MAX_STEPS_PER_RUN + 1 {
+        let branches = state.fans.values().flat_map(|fan| fan.branches.values());
+        let entered =
+            branches.map(|branch| branch.steps_entered).chain([state.steps_entered]).max();
+        if most > budget + 3 || entered > Some(MAX_STEPS_PER_RUN + 1) {
             self.checker.fail(format!("run-{run} goes round {most} times, budget {budget}"));
+        }
+    }
+
+    /// Branches are under way only in steps that are, and no more of them than may be.
+    fn check_branches(&mut self, run: usize, state: &State) {
+        let template = &self.scenery.templates[self.runs[&run]];
+        for path in state.active.keys().filter(|path| path.contains('.')) {
+            let branch = branch_of(path).unwrap_or_default();
+            let (fan, name) = branch.rsplit_once('.').unwrap_or_default();
+            let open = state.active.get(fan).is_some_and(|p| p.phase == Phase::Branches);
+            let record = state.fans.get(fan).and_then(|record| record.branches.get(name));
+            let runs = record.is_some_and(|branch| branch.status == BranchStatus::Running);
+            if !open || !runs {
+                return self
+                    .checker
+                    .fail(format!("run-{run} is at {path}, which is not under way"));
+            }
+        }
+        for (path, record) in &state.fans {
+            let running =
+                record.branches.values().filter(|b| b.status == BranchStatus::Running).count();
+            let Some(StepKind::Fan(fan)) = template.step(path).map(|step| &step.kind) else {
+                return self.checker.fail(format!("run-{run} has branches of '{path}'"));
+            };
+            let most = match &fan.source {
+                FanSource::Items { max_concurrent, .. } => max_concurrent.unwrap_or(u32::MAX),
+                FanSource::Branches(_) => u32::MAX,
+            };
+            let open = state.active.get(path).is_some_and(|p| p.phase == Phase::Branches);
+            if running > most as usize || (running > 0 && !open) {
+                return self.checker.fail(format!("run-{run} has {running} branches of '{path}'"));
+            }
         }
     }
 
     /// Plan, approval and apply are one critical section, and nobody holds one lock and waits for
     /// another.
-    fn check_chain(&mut self, run: usize, state: &State, owns: bool) {
+    fn check_chain(&mut self, run: usize, state: &State) {
         let template = &self.scenery.templates[self.runs[&run]];
         let lock_of =
             |id: &str| template.step(id)?.resource_lock.as_ref().map(|lock| lock.source());
@@ -291,13 +326,18 @@ impl World<'_> {
                 return false;
             };
             let before = position.from.as_deref().and_then(lock_of);
-            let after = approval.on_approved.as_ref().and_then(|target| lock_of(target.name()));
+            let after =
+                approval.on_approved.as_ref().and_then(|target| lock_of(&beside(id, target)));
+            let owns = state.locks.values().any(|held| branch_of(&held.step) == branch_of(id));
             before.is_some() && before == after && position.lock.is_none() && !owns
         });
         // While it is held up it asks for no lock, and gives up none.
         let asks = state.suspension.is_none();
+        // Branches are on their own: one may hold what another waits for.
+        let holds =
+            |path: &str| state.locks.values().any(|held| branch_of(&held.step) == branch_of(path));
         let greedy =
-            owns && asks && state.active.values().any(|position| !state.has_lock(position));
+            asks && state.active.iter().any(|(path, p)| !state.has_lock(path, p) && holds(path));
         if broken || greedy {
             self.checker.fail(format!("run-{run} holds {:?} at {:?}", state.locks, state.active));
         }
@@ -315,16 +355,16 @@ impl World<'_> {
         if state.status.is_terminal() && !owned.is_empty() {
             return self.checker.fail(format!("run-{run} has ended and still owns {owned:?}"));
         }
-        let owns = !owned.is_empty();
-        // Nobody works under a lock that the run does not own.
+        // Nobody works under a lock that the run does not own, or owns for another of its branches.
         for (key, _) in self.database.attempts_of(run) {
-            let lock = state.active.get(key.step()).and_then(|position| position.lock.as_ref());
-            let free = lock.is_some_and(|name| !owned.iter().any(|(own, _)| *own == name));
-            if free && !key.path.ends_with(".announce") {
+            let Some(position) = state.active.get(key.step()) else { continue };
+            if !state.has_lock(key.step(), position) && !key.path.ends_with(".announce") {
+                let lock = position.lock.as_ref();
                 return self.checker.fail(format!("{key} is worked on without {lock:?}"));
             }
         }
-        self.check_chain(run, state, owns);
+        self.check_chain(run, state);
+        self.check_branches(run, state);
     }
 
     /// Everything has ended: nothing may be left behind.

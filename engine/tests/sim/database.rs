@@ -22,7 +22,11 @@ pub(crate) struct Key {
 impl Key {
     /// The step around which the work is.
     pub(crate) fn step(&self) -> &str {
-        self.path.split('.').next().unwrap_or_default()
+        // Between the ids of steps stand branches; engine work has one more part.
+        match self.path.rsplit_once('.') {
+            Some((step, _)) if self.path.split('.').count() % 2 == 0 => step,
+            _ => &self.path,
+        }
     }
 }
 

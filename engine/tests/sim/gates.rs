@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use sluice_engine::template::{AgentCall, Approval, Gate, LlmGate, StepKind, Target, answer_text};
+use sluice_engine::template::{
+    AgentCall, Approval, Gate, Join, LlmGate, Risk, StepKind, Target, answer_text,
+};
 use sluice_proto::event::{
     CompleteStep, Event, EventBody, PauseWorkflow, ResumeWorkflow, RetryStep, Status,
 };
@@ -45,12 +47,14 @@ impl World<'_> {
             EventBody::CompleteStep(complete) => self.check_complete(run, step, complete),
             EventBody::PauseWorkflow(pause) => self.check_pause(run, step, pause),
             EventBody::ApproveGate(approve) if approve.approver != "system" => {
-                let asked = self.checker.asked.entry(run).or_default();
+                let asked = self.checker.asked.entry((run, step.to_owned())).or_default();
                 if !asked.approvers.insert(approve.approver.clone()) {
                     self.checker.fail(format!("run-{run}: {} approves twice", approve.approver));
                 }
             }
-            EventBody::RejectGate(_) => self.checker.asked.entry(run).or_default().rejected = true,
+            EventBody::RejectGate(_) => {
+                self.checker.asked.entry((run, step.to_owned())).or_default().rejected = true
+            }
             EventBody::ResumeWorkflow(resume) => self.check_resume(run, step, resume),
             _ => {}
         }
@@ -94,11 +98,11 @@ impl World<'_> {
     fn check_pause(&mut self, run: usize, step: &str, pause: &PauseWorkflow) {
         let declared = self.approval(run, step).map_or(1, |approval| approval.required_approvals);
         let required = if pause.reason == "awaiting_approval" { declared } else { 1 };
-        self.checker.asked.insert(run, Asked { required, ..Asked::default() });
+        self.checker.asked.insert((run, step.to_owned()), Asked { required, ..Asked::default() });
     }
 
     fn check_resume(&mut self, run: usize, step: &str, resume: &ResumeWorkflow) {
-        let asked = self.checker.asked.remove(&run).unwrap_or_default();
+        let asked = self.checker.asked.remove(&(run, step.to_owned())).unwrap_or_default();
         let enough = asked.approvers.len() >= asked.required.max(1) as usize;
         let right = match resume.decision.as_str() {
             "approved" => enough && !asked.rejected,
@@ -106,7 +110,7 @@ impl World<'_> {
         };
         let on_approved =
             self.approval(run, step).and_then(|approval| approval.on_approved.as_ref());
-        let passed = leads_to(on_approved, resume.next.next_step.as_deref());
+        let passed = leads_to(step, on_approved, resume.next.next_step.as_deref());
         let may_pass = resume.decision == "approved";
         if !right || (passed && !may_pass) {
             self.checker.fail(format!("run-{run} passes '{step}' with {asked:?}: {resume:?}"));
@@ -126,9 +130,23 @@ impl World<'_> {
                 let answered = self.checker.was_given(run, step, &complete.result);
                 let next = complete.next.next_step.as_deref();
                 let target = call.on_success.as_ref();
-                answered && (call.gate.is_some() || target.is_none() || leads_to(target, next))
+                answered
+                    && (call.gate.is_some() || target.is_none() || leads_to(step, target, next))
             }
             StepKind::Approval(approval) => self.passed_alone(run, step, approval, complete),
+            StepKind::Fan(fan) => {
+                let list =
+                    |key: &str| complete.result.get(key).and_then(Value::as_array).map(Vec::len);
+                let all = list("items").or_else(|| {
+                    let branches = complete.result.get("branches").and_then(Value::as_object);
+                    branches.map(Map::len)
+                });
+                let needed = match fan.join {
+                    Join::All => all,
+                    Join::Count(needed) => Some(needed as usize),
+                };
+                needed.is_some() && list("succeeded") >= needed
+            }
             _ => true,
         };
         if !right {
@@ -147,7 +165,7 @@ impl World<'_> {
         let says = |value: &Value| answer_text(value).is_some_and(|word| word == *decision);
         (by_rules || by_model)
             && answer.values().any(says)
-            && leads_to(gate.routes.get(decision), next)
+            && leads_to(step, gate.routes.get(decision), next)
     }
 
     /// An approval that no person gave.
@@ -169,15 +187,33 @@ impl World<'_> {
             level.trim().to_lowercase() == "low" && nobody
         };
         let by_rules = complete.result.get("decided_by") == Some(&Value::from("rules"));
-        let assessed =
-            by_rules || self.checker.answers(run, &format!("{step}.risk")).iter().any(low);
+        let asked = match &approval.risk {
+            Some(Risk::UsePrevious { step: previous }) => {
+                format!("{}.gate", beside(step, &Target::Step(previous.clone())))
+            }
+            _ => format!("{step}.risk"),
+        };
+        let assessed = by_rules || self.checker.answers(run, &asked).iter().any(low);
         let permitted = approval.on_auto_approved.is_some() && approval.required_approvals == 1;
         permitted && assessed
     }
 }
 
-fn leads_to(target: Option<&Target>, next: Option<&str>) -> bool {
-    target.is_some_and(|target| Some(target.name()) == next)
+fn leads_to(step: &str, target: Option<&Target>, next: Option<&str>) -> bool {
+    target.is_some_and(|target| Some(beside(step, target).as_str()) == next)
+}
+
+/// What events call the target of a step.
+pub(super) fn beside(step: &str, target: &Target) -> String {
+    match (branch_of(step), target) {
+        (Some(branch), Target::Step(id)) => format!("{branch}.{id}"),
+        (_, target) => target.name().to_owned(),
+    }
+}
+
+/// The branch that a step is in.
+pub(super) fn branch_of(step: &str) -> Option<&str> {
+    Some(step.rsplit_once('.')?.0)
 }
 
 fn shown(event: &Event) -> String {

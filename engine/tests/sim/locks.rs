@@ -56,7 +56,9 @@ impl World<'_> {
                 }
                 self.hand_over(who, working, &wish.name);
                 let owner = self.database.locks[&wish.name].owner;
-                if owner == Some(run) {
+                let state = &working.runs[&run].state;
+                // The run may hold it for another of its branches.
+                if state.locks.get(&wish.name).is_some_and(|held| held.step == wish.step) {
                     return;
                 }
                 let holder = owner.map(workflow_id);

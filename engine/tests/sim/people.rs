@@ -21,6 +21,7 @@ impl World<'_> {
         let context = Map::from_iter([
             ("environment".to_owned(), json!(environment)),
             ("number".to_owned(), json!(number)),
+            ("regions".to_owned(), json!((0..number).collect::<Vec<_>>())),
         ]);
         self.send_input(&Item {
             run,

@@ -6,14 +6,16 @@ use sluice_engine::template::{Severity, Template, load};
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::ids::AgentName;
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 9] = [
     ("chain.workflow.yaml", include_str!("templates/chain.yaml")),
     ("deploy.workflow.yaml", include_str!("templates/deploy.yaml")),
     ("docs.workflow.yaml", include_str!("templates/docs.yaml")),
+    ("fan.workflow.yaml", include_str!("templates/fan.yaml")),
     ("feature.workflow.yaml", include_str!("templates/feature.yaml")),
     ("gatekeeper.workflow.yaml", include_str!("templates/gatekeeper.yaml")),
     ("hotfix.workflow.yaml", include_str!("templates/hotfix.yaml")),
     ("infrastructure.workflow.yaml", include_str!("templates/infrastructure.yaml")),
+    ("regions.workflow.yaml", include_str!("templates/regions.yaml")),
 ];
 
 /// Name, effects, idempotent.

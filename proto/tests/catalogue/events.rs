@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use sluice_proto::event::{
-    AcquireLock, ApproveGate, CancelWorkflow, CaptureInsight, CompleteStep, CompleteWorkflow,
-    ContinueWorkflow, EVENT_VERSION, Escalate, Event, EventBody, ExpireWorkflow, FailStep, Next,
-    Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow,
-    RetryStep, RollbackStep, StartTimer, StartWorkflow, Status, SuspendWorkflow, WaitLock,
+    AcquireLock, ApproveGate, BranchStart, CancelWorkflow, CaptureInsight, CompleteStep,
+    CompleteWorkflow, ContinueWorkflow, EVENT_VERSION, Escalate, Event, EventBody, ExpireWorkflow,
+    FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock,
+    ResumeWorkflow, RetryStep, RollbackStep, StartBranches, StartTimer, StartWorkflow, Status,
+    SuspendWorkflow, WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -61,6 +62,7 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::AcquireLock(_)
         | EventBody::ReleaseLock(_)
         | EventBody::StartTimer(_)
+        | EventBody::StartBranches(_)
         | EventBody::CaptureInsight(_) => Some("apply_changes"),
         EventBody::Notify(_) | EventBody::CompleteWorkflow(_) => None,
     }
@@ -121,6 +123,7 @@ fn step_bodies() -> Vec<EventBody> {
             },
             exhausted: false,
             compensates: false,
+            result: object(json!({"succeeded": ["eu"], "failed": ["us"]})),
         }),
         EventBody::RetryStep(RetryStep {
             retry_attempt: 1,
@@ -246,6 +249,18 @@ fn closing_bodies() -> Vec<EventBody> {
                 next_lock: None,
                 outcome: Some(Outcome::Failed),
             },
+        }),
+        EventBody::StartBranches(StartBranches {
+            branches: vec![BranchStart {
+                branch: "0".into(),
+                next: Next {
+                    next_step: Some("each_region.0.apply".into()),
+                    next_lock: Some("infrastructure:eu".into()),
+                    outcome: None,
+                },
+            }],
+            total: Some(2),
+            items: Some(vec![json!("eu"), json!({"region": "us"})]),
         }),
     ]
 }

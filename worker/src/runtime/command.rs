@@ -168,6 +168,7 @@ fn render(text: &Text, command: &Command) -> String {
         context: &context,
         outputs: &IndexMap::new(),
         workflow: &workflow,
+        within: Vec::new(),
         extra: Vec::new(),
     };
     text.render(&scope, Missing::Empty)

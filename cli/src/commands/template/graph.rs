@@ -91,6 +91,7 @@ fn edges(template: &Template) -> Value {
             Cause::Done => "done",
             Cause::Failed => "failed",
             Cause::Resumed => "resumed",
+            Cause::Begun => "begun",
         };
         let outcome = match &edge.target {
             Target::Step(_) => None,
@@ -104,6 +105,6 @@ fn edges(template: &Template) -> Value {
             "outcome": outcome,
         })
     });
-    let steps: Vec<&String> = template.steps.keys().collect();
+    let steps: Vec<&String> = template.all_steps().into_iter().map(|step| &step.path).collect();
     json!({"file": template.file, "steps": steps, "edges": edges.collect::<Vec<_>>()})
 }

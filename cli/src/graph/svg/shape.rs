@@ -10,6 +10,8 @@ const CORNER: f64 = 7.0;
 const ROUND: f64 = 11.0;
 /// Of a condition.
 const MAX_TIP: f64 = 22.0;
+/// From the side of a step with branches to the line along it.
+const SIDE: f64 = 6.0;
 
 /// The outline that a kind of step has.
 pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> String {
@@ -56,6 +58,12 @@ pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> Str
             polygon(&points, style) + &polygon(&corner, style)
         }
         Kind::Wait => rectangle(area, corner, style) + &clock(area, paint.line),
+        Kind::Branches => {
+            // A line along either side: there is more in it.
+            let (left, end) = (x + SIDE, right - SIDE);
+            let inner = [(left, y), (end, y), (end, bottom), (left, bottom)];
+            rectangle(area, 0.0, style) + &polygon(&inner, style)
+        }
         Kind::Terminal => rectangle(area, (height / 2.0).min(ROUND), style),
     }
 }

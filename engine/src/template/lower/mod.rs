@@ -1,6 +1,7 @@
 //! Turns the tree of a file into a [`Template`].
 
 mod approval;
+mod fan;
 mod gate;
 mod message;
 mod recovery;
@@ -16,19 +17,28 @@ use super::context::{Context, scalar_text};
 use super::fields::Fields;
 use super::finding::quoted;
 use super::keys;
-use super::model::{Position, Step, Template};
+use super::model::{Block, Position, Template};
 
 /// Most steps in one template.
 pub(super) const MAX_STEPS: usize = 1000;
 /// Longest step id, characters.
 const MAX_STEP_ID_CHARS: usize = 64;
+/// Part of the ids of messages at the end of a run; within a path it would be taken for one.
+const NOTIFY: &str = "notify";
 
 /// Reads the whole file. What comes back is only fit to run if nothing was found wrong.
 pub(super) fn lower(cx: &mut Context<'_>, root: &Node, file: &str, text: &str) -> Option<Template> {
     let fields = Fields::open(cx, root, &keys::TEMPLATE, "the template")?;
     fields.review(cx, None);
     outline(cx, &fields);
-    let steps = lower_steps(cx, &fields);
+    let steps = match fields.node("steps") {
+        Some(node) if fields.is_list("steps") => block(cx, node),
+        _ => {
+            // Says what else it is.
+            fields.list(cx, "steps");
+            IndexMap::new()
+        }
+    };
     let notifications = message::notifications(cx, &fields);
     let error_handling = recovery::error_handling(cx, &fields);
     let error_recovery = recovery::error_recovery(cx, &fields);
@@ -92,8 +102,17 @@ fn key_text<'n>(node: &'n Node, key: &str) -> Option<(&'n str, Position)> {
     scalar_text(node).map(|text| (text, node.at))
 }
 
-fn lower_steps(cx: &mut Context<'_>, fields: &Fields<'_>) -> IndexMap<String, Step> {
-    let nodes = fields.list(cx, "steps");
+/// A list of steps, of the file or of a branch.
+fn block(cx: &mut Context<'_>, list: &Node) -> Block {
+    let Kind::List(nodes) = &list.kind else {
+        let message = format!("a branch must be a list of steps, found {}", list.describe());
+        cx.findings.error(list.at, message);
+        return Block::new();
+    };
+    if nodes.is_empty() {
+        let what = if cx.targets.is_inner() { "branch" } else { "template" };
+        cx.findings.error(list.at, format!("a {what} needs at least one step"));
+    }
     let mut unique = Vec::new();
     for node in nodes {
         // A step without a usable id is still read, for what else is wrong with it.
@@ -103,33 +122,43 @@ fn lower_steps(cx: &mut Context<'_>, fields: &Fields<'_>) -> IndexMap<String, St
             cx.incomplete = true;
         }
     }
-    match nodes.get(MAX_STEPS) {
-        Some(surplus) => {
-            cx.findings.error(surplus.at, format!("a template has at most {MAX_STEPS} steps"));
+    let mut steps = Block::new();
+    for node in unique {
+        cx.steps_read += 1;
+        if cx.steps_read > MAX_STEPS {
+            if cx.steps_read == MAX_STEPS + 1 {
+                let message = format!("a template has at most {MAX_STEPS} steps");
+                cx.findings.error(node.at, message);
+            }
+            break;
         }
-        None if nodes.is_empty() && fields.is_list("steps") => {
-            cx.findings.error(fields.value_at("steps"), "a template needs at least one step");
-        }
-        None => {}
+        steps.extend(step::step(cx, node).map(|step| (step.id.clone(), step)));
     }
-    let steps = unique.into_iter().take(MAX_STEPS).filter_map(|node| step::step(cx, node));
-    steps.map(|step| (step.id.clone(), step)).collect()
+    steps
 }
 
 /// False, and an error, if another step has the id already.
 fn claim_id(cx: &mut Context<'_>, id: &str, at: Position) -> bool {
-    if let Some(Position { line, column }) = cx.targets.steps.get(id) {
+    if let Some(Position { line, column }) = cx.targets.get(id) {
         let message = format!("the step id {} is already taken, at {line}:{column}", quoted(id));
         cx.findings.error(at, message);
         return false;
     }
     // Ids are parts of command ids and of paths, where other characters have a meaning.
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if id.is_empty() || id.len() > MAX_STEP_ID_CHARS || !id.chars().all(allowed) {
+    if !is_name(id) {
         let message =
             format!("{} is not a step id: use 1 to 64 letters, digits, '-' or '_'", quoted(id));
         cx.findings.error(at, message);
     }
-    cx.targets.steps.insert(id.to_owned(), at);
+    if cx.targets.is_inner() && id == NOTIFY {
+        cx.findings.error(at, format!("a step in a branch cannot be called '{NOTIFY}'"));
+    }
+    cx.targets.insert(id, at);
     true
+}
+
+/// Whether a step, or a branch, can be called so.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !text.is_empty() && text.len() <= MAX_STEP_ID_CHARS && text.chars().all(allowed)
 }

@@ -7,7 +7,7 @@ use crate::template::context::Context;
 use crate::template::fields::{Fields, step_id};
 use crate::template::keys;
 use crate::template::model::{
-    CircuitBreaker, ErrorHandling, ErrorRecovery, Escalation, LlmFallback, StepOverride,
+    CircuitBreaker, ErrorHandling, ErrorRecovery, Escalation, LlmFallback, StepOverride, Target,
 };
 use crate::yaml::Kind;
 
@@ -26,7 +26,7 @@ pub(super) fn error_handling(
         fields.review(cx, None);
         let step = fields.step(cx, "step");
         let entry = ErrorHandling {
-            on_error: fields.target(cx, "on_error"),
+            on_error: on_error(cx, &fields, step),
             recovery_tier: fields.tier(cx, "recovery_tier"),
             max_retries: fields.integer(cx, "max_retries"),
             fail_fast: fields.boolean(cx, "fail_fast"),
@@ -44,6 +44,15 @@ pub(super) fn error_handling(
         }
     }
     entries
+}
+
+/// Resolved where the step is: in its branch, if it is in one.
+fn on_error(cx: &mut Context<'_>, fields: &Fields<'_>, step: Option<&str>) -> Option<Target> {
+    let file = cx.targets.here();
+    cx.targets.go_to(step.and_then(|step| cx.targets.find(step, file)).unwrap_or(file));
+    let target = fields.target(cx, "on_error");
+    cx.targets.go_to(file);
+    target
 }
 
 fn circuit_breaker(cx: &mut Context<'_>, fields: &Fields<'_>) -> Option<CircuitBreaker> {

@@ -3,12 +3,12 @@
 use serde_json::Value;
 use sluice_proto::ids::AgentName;
 
-use super::{approval, gate, message, wait};
+use super::{approval, fan, gate, message, wait};
 use crate::expr::{Condition, Payload};
 use crate::template::context::Context;
 use crate::template::fields::Fields;
 use crate::template::keys::{
-    self, AGENT_CALL, APPROVAL, CONDITIONAL, NOTIFICATION_STEP, TERMINAL, WAIT,
+    self, AGENT_CALL, APPROVAL, CONDITIONAL, FOR_EACH, NOTIFICATION_STEP, PARALLEL, TERMINAL, WAIT,
 };
 use crate::template::model::{
     AgentCall, Conditional, NotificationStep, Step, StepKind, Target, empty_object,
@@ -41,9 +41,10 @@ fn read(cx: &mut Context<'_>, node: &Node, what: String) -> Option<Step> {
             cx.findings.error(fields.value_at(name), format!("'{name}' must be longer than 0"));
         }
     }
-    let kind = step_kind(cx, &fields, kind?);
+    let kind = step_kind(cx, &fields, id.unwrap_or_default(), kind?);
     Some(Step {
         id: id?.to_owned(),
+        path: cx.targets.path_of(id?),
         at: node.at,
         kind,
         resource_lock,
@@ -53,7 +54,7 @@ fn read(cx: &mut Context<'_>, node: &Node, what: String) -> Option<Step> {
     })
 }
 
-fn step_kind(cx: &mut Context<'_>, fields: &Fields<'_>, kind: &str) -> StepKind {
+fn step_kind(cx: &mut Context<'_>, fields: &Fields<'_>, id: &str, kind: &str) -> StepKind {
     match kind {
         AGENT_CALL => StepKind::AgentCall(agent_call(cx, fields)),
         APPROVAL => StepKind::Approval(Box::new(approval::approval(cx, fields))),
@@ -66,6 +67,8 @@ fn step_kind(cx: &mut Context<'_>, fields: &Fields<'_>, kind: &str) -> StepKind 
             message: message::message(cx, fields),
             on_complete: fields.target(cx, "on_complete"),
         }),
+        FOR_EACH => StepKind::Fan(Box::new(fan::for_each(cx, fields, id))),
+        PARALLEL => StepKind::Fan(Box::new(fan::parallel(cx, fields, id))),
         WAIT => StepKind::Wait(wait::wait(cx, fields)),
         other => {
             debug_assert_eq!(other, TERMINAL);

@@ -73,6 +73,11 @@ fn findings_of_recovery() {
 }
 
 #[test]
+fn findings_of_branches() {
+    check(include_str!("fixtures/findings/branches.txt"));
+}
+
+#[test]
 fn findings_of_the_ways_through() {
     check(include_str!("fixtures/findings/ways.txt"));
 }

@@ -43,7 +43,8 @@ fn keys_of_the_template() {
     assert!(template.urgent);
     assert_eq!(template.required_context, ["alpha", "beta"]);
     assert_eq!(template.optional_context, ["gamma"]);
-    assert_eq!(template.steps.len(), 11);
+    assert_eq!(template.steps.len(), 12);
+    assert_eq!(template.all_steps().len(), 16);
     assert_eq!(template.entry().id, "ask-model");
     let Position { line, column } = template.entry().at;
     assert_eq!((line, column), (10, 5));
@@ -149,6 +150,38 @@ fn keys_of_waits() {
     );
     let WaitEnd::At(moment) = wait("quiet_hours").end else { panic!() };
     assert_eq!(moment.source(), "{{ context.quiet_until }}");
+}
+
+#[test]
+fn keys_of_branches() {
+    let template = every_key();
+    let fan = |path: &str| match &template.step(path).unwrap().kind {
+        StepKind::Fan(fan) => fan.clone(),
+        other => panic!("{other:?}"),
+    };
+    let outer = fan("side_by_side");
+    assert_eq!((outer.join, outer.fail_fast), (Join::Count(1), false));
+    assert_eq!(names([&outer.on_success, &outer.on_failure]), [Some("done"), Some("done")]);
+    let FanSource::Branches(branches) = &outer.source else { panic!() };
+    assert_eq!(branches.keys().collect::<Vec<_>>(), ["left", "right"]);
+    let inner = fan("side_by_side.right.each");
+    assert_eq!((inner.join, inner.fail_fast), (Join::Count(1), true));
+    let FanSource::Items { items, max_concurrent, steps } = &inner.source else { panic!() };
+    assert_eq!(items.source(), "{{ context.parts }}");
+    assert_eq!((*max_concurrent, steps.len()), (Some(3), 1));
+    let part = template.step("side_by_side.right.each.17.part").unwrap();
+    assert_eq!((part.id.as_str(), part.path.as_str()), ("part", "side_by_side.right.each.*.part"));
+    assert_eq!(template.retry_limits("side_by_side.right.each.17.part", false).max_retries, 6);
+    let target = template.failure_target("side_by_side.left.build").unwrap();
+    assert_eq!(*target, Target::Step("mend".to_owned()));
+    let StepKind::AgentCall(mend) = &template.step("side_by_side.left.mend").unwrap().kind else {
+        panic!()
+    };
+    let end = End { name: "branch_failed".to_owned(), outcome: Outcome::Failed };
+    assert_eq!(mend.on_success, Some(Target::End(end)));
+    for path in ["side_by_side.left", "side_by_side.middle.build", "side_by_side.left.build.x.y"] {
+        assert!(template.step(path).is_none(), "{path}");
+    }
 }
 
 #[test]

@@ -72,6 +72,8 @@ impl Walk<'_> {
             self.follow(&property["$ref"], [value]);
             self.follow(&property["items"]["$ref"], value.as_array().into_iter().flatten());
             let by_name = value.as_object().into_iter().flat_map(|map| map.values());
+            let lists = by_name.clone().flat_map(|list| list.as_array().into_iter().flatten());
+            self.follow(&property["additionalProperties"]["items"]["$ref"], lists);
             self.follow(&property["additionalProperties"]["$ref"], by_name);
         }
     }

@@ -39,15 +39,27 @@ impl Record {
 
     /// The edges that were taken.
     pub(super) fn edges(&self, template: &Template) -> BTreeSet<Edge> {
+        let edge = |step: &str, label: String, target: String| Edge {
+            file: template.file.clone(),
+            step: declared(template, step),
+            label,
+            target: declared(template, &target),
+        };
         let taken = (0..self.events.len()).filter_map(|n| self.way(template, n));
-        taken
-            .map(|(label, event)| Edge {
-                file: template.file.clone(),
-                step: text(event, "/step_id"),
-                label,
-                target: text(event, "/data/next_step"),
-            })
-            .collect()
+        let taken = taken.map(|(label, event)| {
+            edge(&text(event, "/step_id"), label, text(event, "/data/next_step"))
+        });
+        let begun = self.of("start_branches").flat_map(|event| {
+            let is_list = event["data"]["branches"].as_array().into_iter().flatten();
+            is_list.map(move |branch| (text(event, "/step_id"), branch))
+        });
+        let begun = begun.map(|(step, branch)| {
+            let parallel = template.step(&step).unwrap().blocks().any(|(name, _)| name != "*");
+            let name = branch["branch"].as_str().unwrap();
+            let label = if parallel { format!("branch_{name}") } else { "each_item".to_owned() };
+            edge(&step, label, text(branch, "/next_step"))
+        });
+        taken.chain(begun).collect()
     }
 
     fn way(&self, template: &Template, n: usize) -> Option<(String, &Value)> {
@@ -65,7 +77,7 @@ impl Record {
                 StepKind::Approval(_) | StepKind::Conditional(_) => decision(),
                 StepKind::Notification(_) => "on_complete".to_owned(),
                 StepKind::Terminal => "end".to_owned(),
-                StepKind::Wait(_) => "on_success".to_owned(),
+                StepKind::Wait(_) | StepKind::Fan(_) => "on_success".to_owned(),
             },
             "fail_step" => match data["error_type"].as_str()? {
                 kind @ ("gate_error" | "loop_limit") => kind.to_owned(),
@@ -222,6 +234,11 @@ impl Record {
         }
         holds
     }
+}
+
+/// A path as the template has it; what is no step stays as it is.
+fn declared(template: &Template, path: &str) -> String {
+    template.step(path).map_or_else(|| path.to_owned(), |step| step.path.clone())
 }
 
 pub(super) fn text(value: &Value, pointer: &str) -> String {
