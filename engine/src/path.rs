@@ -81,6 +81,11 @@ pub(crate) fn fan_of(branch: &str) -> Option<(&str, &str)> {
     branch.rsplit_once('.')
 }
 
+/// The step outside of all branches that a step is in, or is.
+pub(crate) fn outermost(step: &str) -> &str {
+    step.split_once('.').map_or(step, |(first, _)| first)
+}
+
 /// Path of a step next to the one at `path`.
 pub(crate) fn beside(path: &str, id: &str) -> String {
     match branch_of(path) {

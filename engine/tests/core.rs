@@ -17,6 +17,8 @@ mod events;
 mod failures;
 #[path = "core/fans.rs"]
 mod fans;
+#[path = "core/fans_steered.rs"]
+mod fans_steered;
 #[path = "core/gates.rs"]
 mod gates;
 #[path = "core/lock_histories.rs"]

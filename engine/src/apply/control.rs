@@ -6,6 +6,7 @@ use sluice_proto::event::{
 use sluice_proto::timestamp::Timestamp;
 
 use super::{end, enter, fan, note_failure_of_run};
+use crate::path::outermost;
 use crate::state::{Cancellation, State, Suspension};
 
 /// Nothing is under way any more; what the template does on a cancellation comes next, then the end.
@@ -24,6 +25,10 @@ pub(super) fn cancel(state: &mut State, step: &str, cancel: &CancelWorkflow, at:
         at,
         target: cancel.target.clone(),
     });
+    // What branches held is held for what cleans up after them.
+    for held in state.locks.values_mut() {
+        held.step = outermost(&held.step).to_owned();
+    }
     go_away(state, step, &cancel.next, at);
 }
 
