@@ -241,8 +241,8 @@ fn result(
     let mut budget = MAX_RESULT_BYTES;
     let mut told = |name: &str| branch_result(state, record.branches.get(name), &mut budget);
     let mut result = Map::new();
-    match template.step(path).map(|step| &step.kind) {
-        Some(StepKind::Fan(fan)) => match &fan.source {
+    if let Some(StepKind::Fan(fan)) = template.step(path).map(|step| &step.kind) {
+        match &fan.source {
             FanSource::Branches(branches) => {
                 let branches = branches.keys().map(|name| (name.clone(), told(name))).collect();
                 result.insert("branches".to_owned(), Value::Object(branches));
@@ -251,8 +251,7 @@ fn result(
                 let items = (0..record.total).map(|index| told(&index.to_string())).collect();
                 result.insert("items".to_owned(), Value::Array(items));
             }
-        },
-        _ => {}
+        }
     }
     result.insert("succeeded".to_owned(), Value::Array(names(BranchStatus::Succeeded)));
     result.insert("failed".to_owned(), Value::Array(names(BranchStatus::Failed)));

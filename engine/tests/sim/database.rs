@@ -24,7 +24,7 @@ impl Key {
     pub(crate) fn step(&self) -> &str {
         // Between the ids of steps stand branches; engine work has one more part.
         match self.path.rsplit_once('.') {
-            Some((step, _)) if self.path.split('.').count() % 2 == 0 => step,
+            Some((step, _)) if self.path.split('.').count().is_multiple_of(2) => step,
             _ => &self.path,
         }
     }
