@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::connection::Bus;
 use crate::error::BusError;
-use crate::step::{ACK_TIMEOUT, Published, stored};
+use crate::step::{ACK_TIMEOUT, Published, message, stored};
 use crate::topology::StreamKind;
 
 /// The server's word for a delivery whose message is no longer in the stream: nobody refused it.
@@ -145,7 +145,7 @@ impl Bus {
                 _ => return Err(BusError::Client(format!("nothing is sent again on '{subject}'"))),
             };
         self.ensure_stream(kind).await?;
-        let ack = self.send(subject.to_owned(), message_id, body).await?;
+        let ack = self.send(subject.to_owned(), message(message_id, body)).await?;
         stored(ack, Instant::now() + ACK_TIMEOUT).await
     }
 }

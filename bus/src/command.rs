@@ -9,7 +9,7 @@ use crate::connection::Bus;
 use crate::delivery::Delivery;
 use crate::error::BusError;
 use crate::pull::{Lane, Puller};
-use crate::step::{Published, stored};
+use crate::step::{Published, message, stored};
 use crate::topology::{StreamKind, command_consumer};
 
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ impl Bus {
         body: Bytes,
         message_id: &str,
     ) -> Result<Published, BusError> {
-        let ack = self.send(self.subjects().command(verb), message_id, body).await?;
+        let ack = self.send(self.subjects().command(verb), message(message_id, body)).await?;
         stored(ack, Instant::now() + ACK_TIMEOUT).await
     }
 

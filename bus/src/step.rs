@@ -32,6 +32,8 @@ pub struct StepMessage {
     pub urgent: bool,
     /// `<command_id>:<dispatch>`; repeated within two minutes it is stored once.
     pub message_id: String,
+    /// Its header of that name: the W3C trace it belongs to.
+    pub traceparent: Option<String>,
     /// The command.
     pub body: Bytes,
 }
@@ -63,6 +65,11 @@ pub struct LaneView {
     pub pending: u64,
     /// Messages delivered and not settled.
     pub ack_pending: u64,
+}
+
+/// A message that a stream stores once.
+pub(crate) fn message(message_id: &str, body: Bytes) -> PublishMessage {
+    PublishMessage::build().payload(body).message_id(message_id)
 }
 
 impl Bus {
@@ -99,7 +106,11 @@ impl Bus {
         let mut acks = Vec::new();
         for step in steps {
             let subject = self.subjects().step(&step.agent, step.urgent);
-            acks.push(self.send(subject, &step.message_id, step.body.clone()).await);
+            let mut message = message(&step.message_id, step.body.clone());
+            if let Some(traceparent) = &step.traceparent {
+                message = message.header("traceparent", traceparent.as_str());
+            }
+            acks.push(self.send(subject, message).await);
         }
         let until = Instant::now() + ACK_TIMEOUT;
         let mut results = Vec::with_capacity(acks.len());
@@ -116,13 +127,11 @@ impl Bus {
     pub(crate) async fn send(
         &self,
         subject: String,
-        message_id: &str,
-        body: Bytes,
+        message: PublishMessage,
     ) -> Result<async_nats::jetstream::context::PublishAckFuture, BusError> {
         if !self.is_connected() {
             return Err(BusError::NotConnected);
         }
-        let message = PublishMessage::build().payload(body).message_id(message_id);
         Ok(self.inner.jetstream.send_publish(subject, message).await?)
     }
 

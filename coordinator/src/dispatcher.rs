@@ -17,6 +17,7 @@ use sluice_engine::{AttemptDraft, State};
 use sluice_proto::ids::{AgentName, CommandId};
 use sluice_proto::message::{Command, MESSAGE_VERSION};
 use sluice_proto::timestamp::Timestamp;
+use sluice_proto::trace::traceparent;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +212,7 @@ async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<
             agent: dispatch.agent.clone(),
             urgent: dispatch.urgent,
             message_id: format!("{}:{}", dispatch.id, dispatch.row.dispatch),
+            traceparent: Some(traceparent(&dispatch.id, dispatch.row.dispatch)),
             body: dispatch.body.clone(),
         })
         .collect();

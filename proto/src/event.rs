@@ -2,8 +2,10 @@
 //!
 //! A new field is optional with a default, so that older events still decode.
 
+mod approval;
 mod control;
 mod failure;
+mod lock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,10 +15,12 @@ use crate::ids::{AgentName, WorkflowId};
 use crate::message::Usage;
 use crate::timestamp::Timestamp;
 
+pub use approval::{ApproveGate, PauseWorkflow, RejectGate, ResumeWorkflow};
 pub use control::{
     CancelWorkflow, ContinueWorkflow, ExpireWorkflow, RetryCommand, SuspendWorkflow,
 };
 pub use failure::Escalate;
+pub use lock::{AcquireLock, ForcedRelease, ReleaseLock, WaitLock};
 
 /// Version written by this release: signed, chained.
 pub const EVENT_VERSION: u32 = 2;
@@ -99,56 +103,46 @@ pub enum EventBody {
     StartBranches(StartBranches),
 }
 
-impl EventBody {
-    /// Every action's name, in the order of a run's life.
-    pub const ACTIONS: [&str; 16] = [
-        "start_workflow",
-        "record_output",
-        "complete_step",
-        "fail_step",
-        "retry_step",
-        "pause_workflow",
-        "approve_gate",
-        "reject_gate",
-        "resume_workflow",
-        "rollback_step",
-        "wait_lock",
-        "acquire_lock",
-        "release_lock",
-        "notify",
-        "capture_insight",
-        "complete_workflow",
-    ];
+/// Gives every kind of event its action's name, as stored.
+macro_rules! actions {
+    ($($kind:ident $action:literal)*) => {
+        impl EventBody {
+            /// Every action's name.
+            pub const ACTIONS: &[&str] = &[$($action),*];
 
-    /// The action's name as stored.
-    #[must_use]
-    pub fn action(&self) -> &'static str {
-        match self {
-            Self::StartWorkflow(_) => "start_workflow",
-            Self::RecordOutput(_) => "record_output",
-            Self::CompleteStep(_) => "complete_step",
-            Self::FailStep(_) => "fail_step",
-            Self::RetryStep(_) => "retry_step",
-            Self::PauseWorkflow(_) => "pause_workflow",
-            Self::ApproveGate(_) => "approve_gate",
-            Self::RejectGate(_) => "reject_gate",
-            Self::ResumeWorkflow(_) => "resume_workflow",
-            Self::RollbackStep(_) => "rollback_step",
-            Self::Escalate(_) => "escalate",
-            Self::CancelWorkflow(_) => "cancel_workflow",
-            Self::SuspendWorkflow(_) => "suspend_workflow",
-            Self::ContinueWorkflow(_) => "continue_workflow",
-            Self::ExpireWorkflow(_) => "expire_workflow",
-            Self::WaitLock(_) => "wait_lock",
-            Self::AcquireLock(_) => "acquire_lock",
-            Self::ReleaseLock(_) => "release_lock",
-            Self::Notify(_) => "notify",
-            Self::CaptureInsight(_) => "capture_insight",
-            Self::CompleteWorkflow(_) => "complete_workflow",
-            Self::StartTimer(_) => "start_timer",
-            Self::StartBranches(_) => "start_branches",
+            /// The action's name as stored.
+            #[must_use]
+            pub fn action(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $action,)* }
+            }
         }
-    }
+    };
+}
+
+actions! {
+    StartWorkflow "start_workflow"
+    RecordOutput "record_output"
+    CompleteStep "complete_step"
+    FailStep "fail_step"
+    RetryStep "retry_step"
+    PauseWorkflow "pause_workflow"
+    ApproveGate "approve_gate"
+    RejectGate "reject_gate"
+    ResumeWorkflow "resume_workflow"
+    RollbackStep "rollback_step"
+    Escalate "escalate"
+    CancelWorkflow "cancel_workflow"
+    SuspendWorkflow "suspend_workflow"
+    ContinueWorkflow "continue_workflow"
+    ExpireWorkflow "expire_workflow"
+    WaitLock "wait_lock"
+    AcquireLock "acquire_lock"
+    ReleaseLock "release_lock"
+    Notify "notify"
+    CaptureInsight "capture_insight"
+    CompleteWorkflow "complete_workflow"
+    StartTimer "start_timer"
+    StartBranches "start_branches"
 }
 
 /// Status of a run.
@@ -368,77 +362,6 @@ pub struct RetryStep {
     pub command: Option<RetryCommand>,
 }
 
-/// Data of `pause_workflow`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PauseWorkflow {
-    /// `awaiting_approval` or `changes_requested`.
-    pub reason: String,
-    /// Id of the approval that ends the pause.
-    pub approval_id: String,
-    /// Issue people see it in, once there is one.
-    pub approval_issue_id: Option<String>,
-    /// `low`, `medium`, `high` or `critical`.
-    pub risk_level: String,
-    /// Who must decide.
-    pub approver_role: Option<String>,
-    /// The whole risk assessment.
-    #[serde(default)]
-    pub risk_assessment: Map<String, Value>,
-    /// Shown to the approver.
-    #[serde(default)]
-    pub details: Map<String, Value>,
-    /// Distinct approvers needed.
-    pub required: u32,
-}
-
-/// Data of `approve_gate`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ApproveGate {
-    /// Who; `system` when nobody had to, `unknown` when nobody said.
-    pub approver: String,
-    /// In which role.
-    pub approver_role: String,
-    /// In their words.
-    pub comment: Option<String>,
-    /// Why it is right to go on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub justification: Option<String>,
-    /// Nobody checked who they are.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unverified: bool,
-}
-
-/// Data of `reject_gate`; both spellings of the person's name and role are written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RejectGate {
-    /// Who.
-    pub rejector: String,
-    /// In which role.
-    pub rejector_role: String,
-    /// Same as `rejector`.
-    pub approver: String,
-    /// Same as `rejector_role`.
-    pub approver_role: String,
-    /// In their words.
-    pub reason: String,
-    /// Nobody checked who they are.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unverified: bool,
-}
-
-/// Data of `resume_workflow`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ResumeWorkflow {
-    /// `approved` or `rejected`.
-    pub decision: String,
-    /// Where the run goes.
-    #[serde(flatten)]
-    pub next: Next,
-    /// What the approval's step leaves in `outputs`.
-    #[serde(default)]
-    pub result: Map<String, Value>,
-}
-
 /// Data of `rollback_step`; `step_id` is the step whose changes were undone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackStep {
@@ -449,47 +372,6 @@ pub struct RollbackStep {
     /// Set when the agent that failed undid its own partial changes: where the run goes then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensated: Option<Next>,
-}
-
-/// Data of `wait_lock`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WaitLock {
-    /// Name of the lock.
-    pub resource_lock: String,
-    /// Run that holds it.
-    pub holder: Option<WorkflowId>,
-}
-
-/// Data of `acquire_lock`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AcquireLock {
-    /// Name of the lock.
-    pub resource_lock: String,
-    /// From asking to getting.
-    pub wait_ms: u64,
-    /// Grows with every acquisition of this lock.
-    pub fencing_number: u64,
-}
-
-/// Data of `release_lock`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ReleaseLock {
-    /// Name of the lock.
-    pub resource_lock: String,
-    /// From getting to giving up.
-    pub held_ms: u64,
-    /// Set when it was taken from the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forced: Option<ForcedRelease>,
-}
-
-/// Who took a lock from a run, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ForcedRelease {
-    /// In their words.
-    pub reason: String,
-    /// Who; `unknown` when nobody said.
-    pub released_by: String,
 }
 
 /// Data of `notify`.

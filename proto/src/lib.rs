@@ -17,3 +17,4 @@ pub mod roster;
 pub mod seal;
 pub mod subject;
 pub mod timestamp;
+pub mod trace;

@@ -14,6 +14,9 @@ use crate::error::{Error, IoContext, Result};
 use crate::lock::Lock;
 use crate::user;
 
+/// The file with the passwords: it is there once servers were started.
+pub(crate) const SECRETS: &str = "secrets.json";
+
 /// A data folder that nobody else works on as long as this lives.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -39,7 +42,7 @@ impl DataDir {
     }
 
     pub(crate) fn secrets(&self) -> PathBuf {
-        self.root.join("secrets.json")
+        self.root.join(SECRETS)
     }
 
     pub(crate) fn ports(&self) -> PathBuf {

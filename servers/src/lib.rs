@@ -45,5 +45,5 @@ mod user;
 pub use error::{Error, Result};
 pub use locate::{Binary, Found, Origin, look, nats_server};
 pub use options::{BinarySource, Durability, NatsSync, Options, Progress};
-pub use servers::{Pids, Servers, Versions, erase};
+pub use servers::{Pids, Servers, Versions, erase, has_data};
 pub use supervised::{Exit, Server};

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::cluster::{self, Cluster};
 use crate::command::Identity;
-use crate::datadir::{DataDir, make_folder, read_json, remove_if_there, write_json};
+use crate::datadir::{DataDir, SECRETS, make_folder, read_json, remove_if_there, write_json};
 use crate::error::{Error, IoContext, Result};
 use crate::locate::{Binary, Search};
 use crate::options::{Options, Progress};
@@ -249,6 +249,12 @@ pub fn erase(data: &Path, progress: &Progress) -> Result<()> {
         survivors::stop_postgres(&data, &cluster, progress)?;
     }
     remove_data(&data)
+}
+
+/// Whether servers were ever started in this folder.
+#[must_use]
+pub fn has_data(data: &Path) -> bool {
+    data.join(SECRETS).exists()
 }
 
 /// Passwords that `Debug` does not show.

@@ -22,6 +22,8 @@ pub struct Call {
     pub command: Value,
     /// The `Idempotency-Key` header.
     pub idempotency_key: String,
+    /// The `traceparent` header.
+    pub traceparent: String,
 }
 
 impl Call {
@@ -172,11 +174,12 @@ async fn call(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let call = Call {
         agent,
         command: serde_json::from_str(&body).unwrap_or(Value::Null),
-        idempotency_key: key.to_owned(),
+        idempotency_key: header("idempotency-key").to_owned(),
+        traceparent: header("traceparent").to_owned(),
     };
     inner.calls.lock().unwrap().push(call.clone());
     let mut pending =

@@ -60,8 +60,8 @@ impl DataFolder {
         &self.root
     }
 
-    /// The secret that signs this folder's events; made at the first start and kept, because an event
-    /// can only be checked with the secret it was signed with.
+    /// The secret that signs this folder's events; made before the first start of its servers and kept,
+    /// because an event can only be checked with the secret it was signed with.
     pub(super) fn event_secret(&self) -> Result<Vec<u8>, CliError> {
         let path = self.root.join(SECRET);
         match fs::read_to_string(&path) {
@@ -76,6 +76,12 @@ impl DataFolder {
             }
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(CliError::io("read", path)(error));
+            }
+            Err(_) if sluice_servers::has_data(&self.root) => {
+                return Err(CliError::Failed(format!(
+                    "{} is missing, with which the records in this folder were signed; restore it, set SLUICE_EVENT_SECRET to it, or start anew with --fresh",
+                    path.display()
+                )));
             }
             Err(_) => {}
         }
@@ -154,6 +160,23 @@ mod tests {
         let again = DataFolder::open(&path).unwrap().event_secret().unwrap();
         assert_eq!((first.len(), &first), (64, &again));
         assert_eq!(fs::metadata(path.join(SECRET)).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn no_other_secret_is_made_beside_records() {
+        let path = scratch("lost-secret");
+        let folder = DataFolder::open(&path).unwrap();
+        folder.event_secret().unwrap();
+        fs::write(path.join("secrets.json"), "{}").unwrap();
+        folder.event_secret().unwrap();
+        fs::remove_file(path.join(SECRET)).unwrap();
+        let told = folder.event_secret().unwrap_err().to_string();
+        assert!(
+            told.contains("event-secret is missing") && told.contains("SLUICE_EVENT_SECRET"),
+            "{told}"
+        );
+        assert!(!path.join(SECRET).exists());
         fs::remove_dir_all(&path).unwrap();
     }
 

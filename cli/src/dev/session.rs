@@ -149,8 +149,15 @@ async fn prepare(plan: &Plan, progress: &Progress) -> Result<DataFolder, CliErro
             Example::in_folder(folder).erase().await?;
         }
     }
-    let data = plan.data.clone();
-    spawn_blocking(move || DataFolder::open(&data)).await.map_err(failed)?
+    let (data, own_secret) = (plan.data.clone(), !plan.config.is_chosen(key::EVENT_SECRET));
+    let open = move || {
+        let folder = DataFolder::open(&data)?;
+        if own_secret {
+            folder.event_secret()?;
+        }
+        Ok(folder)
+    };
+    spawn_blocking(open).await.map_err(failed)?
 }
 
 /// None: somebody wanted to stop meanwhile, and nothing runs.

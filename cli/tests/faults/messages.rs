@@ -91,6 +91,7 @@ impl Scene<'_> {
                     agent: AgentName::parse(agent).unwrap(),
                     urgent: false,
                     message_id: format!("copy-{}", known.len()),
+                    traceparent: None,
                     body: message.payload,
                 };
                 let published = bus.publish_steps(vec![copy]).await;

@@ -46,8 +46,8 @@ async fn find(
 
 /// The action that a caller names in any case.
 fn action(name: &str) -> Result<&'static str, ApiError> {
-    let found = EventBody::ACTIONS.into_iter().find(|action| action.eq_ignore_ascii_case(name));
-    found.ok_or_else(|| {
+    let found = EventBody::ACTIONS.iter().find(|action| action.eq_ignore_ascii_case(name));
+    found.copied().ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         let known = EventBody::ACTIONS.join(", ");
         ApiError::new(

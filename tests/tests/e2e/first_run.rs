@@ -70,6 +70,8 @@ fn a_run_goes_from_http_to_its_end() {
         assert_eq!(calls.len(), 2);
         assert_eq!(calls[1].command["payload"]["score"], 92, "a number stays a number");
         assert_eq!(calls[1].idempotency_key, format!("{id}/deploy/1"));
+        let traces: Vec<&str> = calls.iter().map(|call| &call.traceparent[..35]).collect();
+        assert!(traces[0].starts_with("00-") && traces.iter().all(|trace| *trace == traces[0]));
         let actions = world.actions(&id).await;
         assert_eq!(
             actions

@@ -83,6 +83,7 @@ impl Coordinator {
             agent: command.agent.clone(),
             urgent: false,
             message_id: format!("{}:{}", command.command_id, command.dispatch),
+            traceparent: None,
             body: serde_json::to_vec(command).unwrap().into(),
         };
         let publishing =
