@@ -6,6 +6,7 @@ mod bad_input;
 mod control;
 mod dead_letters;
 mod dialect;
+mod fans;
 mod first_run;
 mod idle;
 mod liveness;
