@@ -29,7 +29,8 @@ pub(crate) struct Pinned {
 pub(crate) struct Library {
     source: TemplateSource,
     by_file: Mutex<HashMap<String, (Option<SystemTime>, Pinned)>>,
-    by_sha256: Mutex<HashMap<String, Arc<Template>>>,
+    /// By file name and hash: two files may hold the same text, and are two templates.
+    by_sha256: Mutex<HashMap<(String, String), Arc<Template>>>,
 }
 
 /// Templates kept parsed; beyond it the cache starts over.
@@ -62,17 +63,19 @@ impl Library {
     pub(crate) async fn pinned(
         &self,
         connection: &mut PgConnection,
+        file: &str,
         sha256: &str,
     ) -> Result<Arc<Template>, StoreError> {
-        if let Some(template) = lock(&self.by_sha256).get(sha256) {
+        let key = (file.to_owned(), sha256.to_owned());
+        if let Some(template) = lock(&self.by_sha256).get(&key) {
             return Ok(Arc::clone(template));
         }
         let unreadable =
             |cause: String| StoreError::Unreadable { what: format!("template {sha256}"), cause };
-        let (file, text) = templates::find(connection, sha256)
+        let text = templates::find(connection, sha256)
             .await?
             .ok_or_else(|| unreadable("it is not stored".to_owned()))?;
-        let Loaded { template, findings } = template::load(&file, &text);
+        let Loaded { template, findings } = template::load(file, &text);
         let first = findings.iter().find(|finding| finding.severity == Severity::Error);
         let template = template
             .ok_or_else(|| unreadable(first.map(ToString::to_string).unwrap_or_default()))?;
@@ -89,7 +92,8 @@ impl Library {
         if cache.len() >= MAX_CACHED {
             cache.clear();
         }
-        cache.insert(template.sha256.clone(), Arc::clone(template));
+        let key = (template.file.clone(), template.sha256.clone());
+        cache.insert(key, Arc::clone(template));
     }
 
     /// Every template there is, loadable or not.

@@ -49,7 +49,8 @@ impl Loader {
         let mut loaded = HashMap::with_capacity(heads.len());
         let mut stale = Vec::new();
         for head in heads {
-            let template = self.library.pinned(&mut *connection, &head.template_sha256).await?;
+            let (name, sha256) = (&head.template_name, &head.template_sha256);
+            let template = self.library.pinned(&mut *connection, name, sha256).await?;
             match self.cached(&head) {
                 Some(state) => {
                     loaded

@@ -13,6 +13,7 @@ use super::{Moment, StoreError};
 pub(crate) struct RunHead {
     pub(crate) workflow_id: WorkflowId,
     pub(crate) started_month: time::Date,
+    pub(crate) template_name: String,
     pub(crate) template_sha256: String,
     pub(crate) sequence: u64,
     pub(crate) last_hash: [u8; 32],
@@ -44,7 +45,7 @@ pub(crate) async fn find_heads(
     ids: &[String],
 ) -> Result<Vec<RunHead>, StoreError> {
     let rows = sqlx::query(
-        "select workflow_id, started_month, template_sha256, sequence, last_hash
+        "select workflow_id, started_month, template_sha256, sequence, last_hash, template_name
            from runs where workflow_id = any($1)",
     )
     .bind(ids)
@@ -60,6 +61,7 @@ fn head(row: &sqlx::postgres::PgRow) -> Result<RunHead, StoreError> {
     Ok(RunHead {
         workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
         started_month: row.try_get(1)?,
+        template_name: row.try_get(5)?,
         template_sha256: row.try_get(2)?,
         sequence: u64::try_from(row.try_get::<i64, _>(3)?)
             .map_err(|e| unreadable(e.to_string()))?,

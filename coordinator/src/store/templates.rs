@@ -22,12 +22,12 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// File name and text, if the hash is known.
+/// The text, if the hash is known. The file name that is kept with it is that of the first file it stood in.
 pub(crate) async fn find(
     connection: &mut PgConnection,
     sha256: &str,
-) -> Result<Option<(String, String)>, StoreError> {
-    Ok(sqlx::query_as("select file_name, body from templates where sha256 = $1")
+) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar("select body from templates where sha256 = $1")
         .bind(sha256)
         .fetch_optional(connection)
         .await?)

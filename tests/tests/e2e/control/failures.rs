@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluice_tests::agents::Agents;
-use sluice_tests::{World, run};
+use sluice_tests::{PATIENCE, World, run};
 
 const GUARDED: &str = r#"
 name: Guarded
@@ -95,6 +96,37 @@ fn a_breaker_is_one_for_all_runs_and_coordinators() {
         world.wait_for(&second, "completed").await;
         assert_eq!(breakers(&world).await, json!([]), "two successes close it");
         assert_eq!(agents.calls().len(), 4);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn two_files_with_one_text_are_two_templates() {
+    run(async {
+        let agents = Agents::start(|_| (503, json!({"error": {"message": "no capacity"}}))).await;
+        let yaml = agents.yaml(&[("cicd", true)]);
+        let world = World::builder().template("one", GUARDED).template("two", GUARDED);
+        let mut world = world.agents(&yaml).start().await;
+        for template in ["one", "one", "two"] {
+            let id = world.execute(template, json!({})).await;
+            let state = world.wait_for(&id, "failed").await;
+            assert_eq!(state["failure_reason"], "http_503");
+        }
+        // Whoever has to read the text anew knows it under the right name, too.
+        world.stop_coordinators().await;
+        world.start_coordinator().await;
+        let until = Instant::now() + PATIENCE;
+        while world.get("/breakers").await.0 != 200 {
+            assert!(Instant::now() < until, "the new coordinator does not answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let id = world.execute("two", json!({})).await;
+        assert_eq!(world.wait_for(&id, "failed").await["failure_reason"], "http_503");
+        let of = |breaker: &Value| (breaker["template_name"].clone(), breaker["failures"].clone());
+        let mut all: Vec<_> = breakers(&world).await.as_array().unwrap().iter().map(of).collect();
+        all.sort_by_key(|(name, _)| name.to_string());
+        let two = |name: &str| (json!(format!("{name}.workflow.yaml")), json!(2));
+        assert_eq!(all, [two("one"), two("two")]);
         world.stop().await;
     });
 }
