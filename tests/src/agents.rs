@@ -40,7 +40,7 @@ impl Call {
     }
 }
 
-/// What a scripted agent answers: a status and a body.
+/// What a scripted agent answers: a status and a body. With status 0 it never does.
 pub type Reply = (u16, Value);
 /// Decides the answer to a call.
 pub type Script = dyn Fn(&Call) -> Reply + Send + Sync;
@@ -188,6 +188,9 @@ async fn call(
     let released = inner.held.subscribe().wait_for(|held| !held.contains(step)).await.is_ok();
     pending.over = released;
     let (status, body) = (inner.script)(&call);
+    if status == 0 {
+        std::future::pending::<()>().await;
+    }
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 

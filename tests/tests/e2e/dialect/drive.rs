@@ -64,7 +64,7 @@ async fn accompany(
             let state = world.status(id).await;
             return Err(format!("nobody decides about {}", state["pending_approval"]));
         };
-        since = decide(world, board, id, decision, asked).await?;
+        since = decide(world, board, scenario, id, decision, asked).await?;
     }
 }
 
@@ -72,6 +72,7 @@ async fn accompany(
 async fn decide(
     world: &World,
     board: &Board,
+    scenario: &Scenario,
     id: &str,
     decision: &str,
     asked: &mut Vec<(String, Value)>,
@@ -96,9 +97,17 @@ async fn decide(
     if let Some(who) = who {
         body["approver"] = json!(who);
     }
-    let (status, answer) = world.resume(id, body).await;
+    let (status, answer) = world.resume(id, body.clone()).await;
     if status != 200 {
         return Err(format!("'{decision}' was refused: {status} {answer}"));
+    }
+    let approval = &state["pending_approval"]["approval_id"];
+    if scenario.decided_twice && approval.is_string() {
+        body["approval_id"] = approval.clone();
+        let (status, answer) = world.resume(id, body).await;
+        if status != 409 && status != 400 {
+            return Err(format!("'{decision}' counted twice: {status} {answer}"));
+        }
     }
     Ok(sequence(world, id).await)
 }

@@ -20,6 +20,14 @@ pub(super) fn judge(
     scenario: &Scenario,
     driven: &Driven,
 ) -> Vec<String> {
+    let mut problems = judge_run(template, scenario, driven);
+    problems.extend(wrong_calls(agents, template, scenario, driven));
+    problems.extend(wrong_questions(agents, template, scenario, &driven.record));
+    problems
+}
+
+/// Everything about the run itself, whoever was called for it how often.
+pub(super) fn judge_run(template: &Template, scenario: &Scenario, driven: &Driven) -> Vec<String> {
     let (record, state) = (&driven.record, &driven.state);
     let mut problems: Vec<String> = driven.trouble.iter().cloned().collect();
     let trace = record.trace(template);
@@ -60,8 +68,6 @@ pub(super) fn judge(
     problems.extend(wrong_step_statuses(template, record, state));
     problems.extend(wrong_messages(template, scenario, record));
     problems.extend(wrong_escalations(template, record));
-    problems.extend(wrong_calls(agents, template, scenario, driven));
-    problems.extend(wrong_questions(agents, template, scenario, record));
     for (step, expected) in &scenario.asked {
         let shown = driven.asked.iter().rfind(|(asked, _)| asked == step).map(|(_, shown)| shown);
         problems.extend(lacking(&format!("shown at {step}"), shown, expected));

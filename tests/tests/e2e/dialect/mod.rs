@@ -7,6 +7,7 @@ mod drive;
 mod judge;
 mod keys;
 mod locks;
+mod mishaps;
 mod own;
 mod prove;
 mod record;

@@ -7,12 +7,16 @@ use std::sync::Mutex;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sluice_engine::template::Template;
 use sluice_tests::agents::{Agents, Call};
 
 use super::suite::{Suite, constant_part};
 
 /// By step, what is answered in turn; the last answer stays.
 type Answers = BTreeMap<String, Vec<Value>>;
+
+/// The `http_status` of an agent that never answers.
+pub(super) const NEVER: u16 = 0;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +36,12 @@ struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Scenario {
     pub(super) name: String,
+    /// Where it stands: a text of the suite, and how many come before it there.
+    #[serde(skip)]
+    place: (usize, usize),
+    /// Every decision is sent a second time, which must change nothing.
+    #[serde(skip)]
+    pub(super) decided_twice: bool,
     #[serde(skip)]
     pub(super) template: String,
     /// Names the run to agents and model.
@@ -89,22 +99,24 @@ impl fmt::Display for Scenario {
 /// Every scenario, its file's defaults filled in.
 pub(super) fn all(suite: &Suite) -> Vec<Scenario> {
     let loaded = suite.load();
-    let mut scenarios: Vec<Scenario> = suite.scenarios.iter().flat_map(|text| read(text)).collect();
+    let texts = suite.scenarios.iter().enumerate();
+    let mut scenarios: Vec<Scenario> = texts.flat_map(|(n, text)| read(n, text, None)).collect();
     for scenario in &mut scenarios {
         let (_, template) = loaded.iter().find(|(name, _)| *name == scenario.template).unwrap();
-        let question = |step: &String| {
-            let constant = constant_part(template, step)?;
-            Some((step.clone(), vec![constant, scenario.reference.clone()]))
-        };
-        scenario.questions = template.steps.keys().filter_map(question).collect();
+        scenario.know_questions(template);
     }
     scenarios
 }
 
-fn read(text: &str) -> Vec<Scenario> {
-    let file: File = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+/// `name` is that of the template, where the file's own is not meant.
+fn read(place: usize, text: &str, name: Option<&str>) -> Vec<Scenario> {
+    let mut file: File = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+    if let Some(name) = name {
+        name.clone_into(&mut file.template);
+    }
     let mut scenarios = file.scenarios;
     for (n, scenario) in scenarios.iter_mut().enumerate() {
+        scenario.place = (place, n);
         scenario.template.clone_from(&file.template);
         // All of one length, so that none is the beginning of another.
         scenario.reference = format!("{}-{n:02}", file.template);
@@ -127,15 +139,18 @@ fn read(text: &str) -> Vec<Scenario> {
 }
 
 /// Agents and a model that answer what the scenarios say.
-pub(super) async fn agents(scenarios: &[Scenario]) -> Agents {
+pub(super) async fn agents<'s>(
+    scenarios: impl IntoIterator<Item = &'s Scenario> + Clone,
+) -> Agents {
     let mut answers: HashMap<(String, String), Vec<Value>> = HashMap::new();
-    for scenario in scenarios {
+    for scenario in scenarios.clone() {
         for (step, replies) in &scenario.agents {
             answers.insert((scenario.reference.clone(), step.clone()), replies.clone());
         }
     }
     let answers = Mutex::new(answers);
-    let agents = Agents::start(move |call: &Call| {
+    let given = Mutex::new(HashMap::<String, (u16, Value)>::new());
+    let next = move |call: &Call| {
         let reference = call.command["context"]["ref"].as_str().unwrap_or_default().to_owned();
         let mut answers = answers.lock().unwrap();
         match answers.get_mut(&(reference, call.step().to_owned())) {
@@ -143,6 +158,11 @@ pub(super) async fn agents(scenarios: &[Scenario]) -> Agents {
             Some(replies) => reply(replies[0].clone()),
             None => (200, json!({"ok": true})),
         }
+    };
+    // Who is asked again for the same execution says the same again.
+    let agents = Agents::start(move |call: &Call| {
+        let command = call.command["command_id"].as_str().unwrap_or_default().to_owned();
+        given.lock().unwrap().entry(command).or_insert_with(|| next(call)).clone()
     })
     .await;
     for scenario in scenarios {
@@ -164,6 +184,28 @@ fn reply(mut body: Value) -> (u16, Value) {
 }
 
 impl Scenario {
+    /// The same for a copy of the template under another name.
+    pub(super) fn of_copy(&self, suite: &Suite, copy: &Template, name: &str) -> Self {
+        let (text, n) = self.place;
+        let mut scenario = read(text, suite.scenarios[text], Some(name)).swap_remove(n);
+        scenario.know_questions(copy);
+        scenario
+    }
+
+    /// The first execution of the step is answered like this, the others as before.
+    pub(super) fn answer_first(&mut self, step: &str, answer: Value) {
+        let agreeable = || vec![json!({"ok": true})];
+        self.agents.entry(step.to_owned()).or_insert_with(agreeable).insert(0, answer);
+    }
+
+    fn know_questions(&mut self, template: &Template) {
+        let question = |step: &String| {
+            let constant = constant_part(template, step)?;
+            Some((step.clone(), vec![constant, self.reference.clone()]))
+        };
+        self.questions = template.steps.keys().filter_map(question).collect();
+    }
+
     /// Whether the run put this question to the model at that step.
     pub(super) fn asks(&self, step: &str, prompt: &Value) -> bool {
         let text = prompt["messages"].to_string();
