@@ -18,3 +18,4 @@ pub mod seal;
 pub mod subject;
 pub mod timestamp;
 pub mod trace;
+pub mod verify;

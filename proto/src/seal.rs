@@ -1,6 +1,7 @@
 //! How the record is made hard to forge: canonical bytes (RFC 8785), a chain of SHA-256 hashes that
 //! anybody can follow, and an HMAC-SHA256 that only a holder of the secret can make.
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -76,12 +77,7 @@ impl SigningKey {
 /// Lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(bytes)
 }
 
 /// Lower hex SHA-256 of `bytes`.
