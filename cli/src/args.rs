@@ -92,6 +92,20 @@ pub(crate) enum Command {
     Retry(commands::retry::RetryArgs),
     /// Show steps that keep failing across runs, and when they are tried again
     Breakers,
+    /// Show a run's events: filtered, or as they come
+    Events(commands::events::EventsArgs),
+    /// Write a run's whole record into a file
+    Export(commands::export::ExportArgs),
+    /// Check a record: of a run, of an exported file, of a database
+    Verify(commands::verify::VerifyArgs),
+    /// Fold a run's events and compare with what is stored; asks no agent
+    Replay(commands::replay::ReplayArgs),
+    /// Show a run as it was at a moment, or after the event of a number
+    StateAt(commands::state_at::StateAtArgs),
+    /// Show what happened to a run between two moments
+    Diff(commands::diff::DiffArgs),
+    /// Write something down about a run, as one of its events
+    Annotate(commands::annotate::AnnotateArgs),
     /// List runs
     List(commands::list::ListArgs),
     /// Say what a run waits for, since when, and who can move it

@@ -7,6 +7,8 @@ use sluice_bus::{Bus, BusConfig};
 use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
 use sluice_gateway::{Gateway, GatewayConfig};
 use sluice_proto::ids::{AgentName, InvalidId, WorkerName};
+use sluice_proto::seal::SigningKey;
+use sluice_proto::verify::KeyRing;
 use sluice_worker::{AgentsFile, LlmSettings, Naming, Worker, WorkerConfig};
 
 use crate::config::{Config, key};
@@ -51,17 +53,61 @@ pub(crate) fn templates(config: &Config) -> Result<TemplateSource, CliError> {
     }
 }
 
-/// The secret that signs events, long enough to sign anything.
+/// The secret that signs events: long enough to sign anything, and none that others know as well.
 pub(crate) fn event_secret(config: &Config) -> Result<Vec<u8>, CliError> {
     let secret = config.needed(key::EVENT_SECRET, "signing events")?;
-    if secret.len() < 32 {
-        let origin = &config.entry(key::EVENT_SECRET).origin;
+    checked(config, key::EVENT_SECRET, secret)?;
+    Ok(secret.as_bytes().to_vec())
+}
+
+/// Secrets that signed events before.
+pub(crate) fn retired_event_secrets(config: &Config) -> Result<Vec<Vec<u8>>, CliError> {
+    let secrets = config.list(key::RETIRED_EVENT_SECRETS).into_iter();
+    let checked = |secret: String| {
+        checked(config, key::RETIRED_EVENT_SECRETS, &secret).map(|()| secret.into_bytes())
+    };
+    secrets.map(checked).collect()
+}
+
+/// Every configured key that may have signed an event; none when no secret is configured.
+pub(crate) fn key_ring(config: &Config) -> Result<Option<KeyRing>, CliError> {
+    if !config.is_chosen(key::EVENT_SECRET) && !config.is_chosen(key::RETIRED_EVENT_SECRETS) {
+        return Ok(None);
+    }
+    let mut secrets = retired_event_secrets(config)?;
+    if config.is_chosen(key::EVENT_SECRET) {
+        secrets.push(event_secret(config)?);
+    }
+    Ok(Some(secrets.iter().filter_map(|secret| SigningKey::new(secret)).collect()))
+}
+
+/// Words of secrets that stand in examples.
+const PLACEHOLDERS: [&str; 6] =
+    ["changeme", "change-me", "change_me", "default", "example", "your-secret"];
+/// A secret that was made by chance has more different characters than this.
+const MIN_DIFFERENT_BYTES: usize = 8;
+
+fn checked(config: &Config, key: &'static str, secret: &str) -> Result<(), CliError> {
+    let origin = &config.entry(key).origin;
+    let what = match key {
+        key::EVENT_SECRET => "the event secret",
+        _ => "a retired event secret",
+    };
+    if secret.len() < SigningKey::MIN_SECRET_BYTES {
         return Err(CliError::Usage(format!(
-            "{origin}: the event secret has {} bytes and needs at least 32; `openssl rand -hex 32` makes one",
+            "{origin}: {what} has {} bytes and needs at least 32; `openssl rand -hex 32` makes one",
             secret.len()
         )));
     }
-    Ok(secret.as_bytes().to_vec())
+    let lower = secret.to_ascii_lowercase();
+    let different: std::collections::BTreeSet<u8> = secret.bytes().collect();
+    if different.len() < MIN_DIFFERENT_BYTES || PLACEHOLDERS.iter().any(|word| lower.contains(word))
+    {
+        return Err(CliError::Usage(format!(
+            "{origin}: {what} is one that anybody can guess; `openssl rand -hex 32` makes one"
+        )));
+    }
+    Ok(())
 }
 
 pub(crate) async fn coordinator(
@@ -79,6 +125,7 @@ pub(crate) async fn coordinator(
         templates: templates(config)?,
         agents: agents.catalogue(),
         event_secret,
+        retired_event_secrets: retired_event_secrets(config)?,
         lease_ms,
         workflow_ttl_ms: workflow_ttl_ms(config),
         instance: instance("coordinator"),

@@ -19,6 +19,8 @@ pub struct CoordinatorConfig {
     pub agents: AgentCatalogue,
     /// Signs events; at least 32 bytes.
     pub event_secret: Vec<u8>,
+    /// Secrets that signed events before, at least 32 bytes each: their events are still checked.
+    pub retired_event_secrets: Vec<Vec<u8>>,
     /// How long a worker may be silent, milliseconds.
     pub lease_ms: u64,
     /// A running run that nothing happens to for so long is marked as failed, milliseconds; none: never.

@@ -8,6 +8,7 @@ use sluice_bus::{Bus, BusError};
 use sluice_proto::agents::AgentCatalogue;
 use sluice_proto::seal::SigningKey;
 use sluice_proto::timestamp::Timestamp;
+use sluice_proto::verify::KeyRing;
 use sqlx::postgres::PgPool;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) loader: Loader,
     pub(crate) agents: AgentCatalogue,
     pub(crate) key: SigningKey,
+    /// That key, and those that signed before.
+    pub(crate) keys: KeyRing,
     pub(crate) lease_ms: u64,
     pub(crate) workflow_ttl_ms: Option<u64>,
     pub(crate) intake: IntakeHandle,
@@ -97,8 +100,7 @@ impl Coordinator {
     /// # Errors
     /// The secret is too short, or PostgreSQL or NATS cannot be used.
     pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
-        let key = SigningKey::new(&config.event_secret)
-            .ok_or(StartError::Secret(config.event_secret.len()))?;
+        let (key, keys) = keys(&config)?;
         let owner_url = config.database_owner_url.as_deref().unwrap_or(&config.database_url);
         let migrated = store::migrate(owner_url, &config.database_url).await;
         migrated.map_err(|error| at(owner_url, error))?;
@@ -118,6 +120,7 @@ impl Coordinator {
             library,
             agents: config.agents,
             key,
+            keys,
             lease_ms: config.lease_ms,
             workflow_ttl_ms: config.workflow_ttl_ms,
             intake,
@@ -180,6 +183,15 @@ impl Coordinator {
         self.shared.pool.close().await;
         self.shared.stream_created_micros.store(0, Ordering::Release);
     }
+}
+
+/// The key that signs, and every key that may have signed.
+fn keys(config: &CoordinatorConfig) -> Result<(SigningKey, KeyRing), StartError> {
+    let key = |secret: &Vec<u8>| SigningKey::new(secret).ok_or(StartError::Secret(secret.len()));
+    let current = key(&config.event_secret)?;
+    let retired = config.retired_event_secrets.iter().map(key);
+    let all = retired.chain([Ok(current.clone())]).collect::<Result<KeyRing, _>>()?;
+    Ok((current, all))
 }
 
 /// Says where the database was looked for.

@@ -16,10 +16,12 @@ mod leases;
 mod library;
 mod loader;
 mod metrics;
+mod record;
 mod roster;
 mod store;
 mod sweeper;
 
 pub use config::{CoordinatorConfig, TemplateSource};
 pub use coordinator::{Coordinator, StartError};
+pub use record::{RecordStore, StoredRecord};
 pub use store::StoreError;

@@ -99,6 +99,7 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
         }
         EventBody::StartBranches(start) => fan::start_branches(state, step, start, at),
         EventBody::Notify(_) | EventBody::RetryStep(_) | EventBody::CaptureInsight(_) => {}
+        EventBody::Annotate(_) | EventBody::CreateSnapshot(_) => {}
     }
     settle_status(state);
 }

@@ -15,6 +15,7 @@ mod event;
 pub mod expr;
 mod fan;
 mod notification;
+mod past;
 mod path;
 mod plan;
 mod route;
@@ -33,6 +34,7 @@ pub use decide::{
 };
 pub use event::NewEvent;
 pub use fan::MAX_BRANCHES_PER_RUN;
+pub use past::{Past, changes};
 pub use plan::{MAX_INNER_STEPS_PER_RUN, MAX_STEPS_PER_RUN};
 pub use state::{
     Approval, Branch, BranchFailure, BranchStatus, Cancellation, Delivery, Ending, Failure,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{GatewayConfig, Limits};
 use crate::coordinator::Coordinator;
@@ -40,14 +41,25 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) origins: OriginPolicy,
     pub(crate) slots: Semaphore,
+    /// Places for answers that go on for as long as their run.
+    pub(crate) followers: Arc<Semaphore>,
+    /// The gateway stops: such answers end.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl App {
-    pub(crate) fn new(config: GatewayConfig) -> Result<Self, GatewayError> {
+    pub(crate) fn new(
+        config: GatewayConfig,
+        stopping: CancellationToken,
+    ) -> Result<Self, GatewayError> {
         let shared = Shared {
             origins: OriginPolicy::new(&config)?,
             metrics: Metrics::default(),
             slots: Semaphore::new(config.limits.requests.min(Semaphore::MAX_PERMITS)),
+            followers: Arc::new(Semaphore::new(
+                config.limits.followers.min(Semaphore::MAX_PERMITS),
+            )),
+            stopping,
             coordinator: Coordinator::new(config.bus, config.limits.answer_timeout),
             limits: config.limits,
         };

@@ -50,6 +50,8 @@ pub struct Limits {
     pub requests: usize,
     /// Open connections on each address; one more waits to be accepted.
     pub connections: usize,
+    /// Runs followed at the same time; one more is answered 429.
+    pub followers: usize,
     /// How long a coordinator may take for an answer.
     pub answer_timeout: Duration,
     /// How long a client may take for its headers.
@@ -66,6 +68,7 @@ impl Default for Limits {
             body_bytes: usize::MAX,
             requests: 1_024,
             connections: 4_096,
+            followers: 256,
             answer_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sluice_bus::{ApiCallError, Bus};
+use sluice_bus::{ApiCallError, Bus, Subscription};
 use sluice_proto::api::verb;
 use sluice_proto::error::ErrorCode;
 
@@ -27,6 +27,11 @@ impl Coordinator {
 
     pub(crate) fn max_payload(&self) -> usize {
         self.bus.max_payload()
+    }
+
+    /// What is written about a run, as it is committed; none while NATS is away. It may lose messages.
+    pub(crate) async fn feed(&self, workflow_id: &str) -> Option<Subscription> {
+        self.bus.subscribe(self.bus.subjects().events_of(workflow_id)).await.ok()
     }
 
     /// The bytes of the answer to `verb`. Ends within the timeout, whatever is away.

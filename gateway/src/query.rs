@@ -1,7 +1,10 @@
 //! Query strings, read so that what is wrong has a name.
 
+use std::str::FromStr;
+
 use axum::extract::Query;
 use http::Uri;
+use sluice_proto::timestamp::Timestamp;
 
 use crate::failure::Failure;
 
@@ -21,16 +24,27 @@ pub(crate) fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), 
 }
 
 /// A whole number from 0.
-pub(crate) fn number(name: &str, text: &str) -> Result<u32, Failure> {
+pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Failure> {
     text.parse().map_err(|_| {
-        Failure::field(name, format!("'{}' is no whole number from 0 to {}", shown(text), u32::MAX))
+        let limit = if size_of::<T>() > 4 { u64::MAX } else { u64::from(u32::MAX) };
+        Failure::field(name, format!("'{}' is no whole number from 0 to {limit}", shown(text)))
     })
 }
 
-/// True or false.
+/// A moment.
+pub(crate) fn moment(name: &str, text: &str) -> Result<Timestamp, Failure> {
+    Timestamp::parse(text).map_err(|error| Failure::field(name, error.to_string()))
+}
+
+/// True or false, `1` or `0`.
 pub(crate) fn truth(name: &str, text: &str) -> Result<bool, Failure> {
-    text.parse()
-        .map_err(|_| Failure::field(name, format!("'{}' is neither true nor false", shown(text))))
+    match text {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        text => text.parse().map_err(|_| {
+            Failure::field(name, format!("'{}' is neither true nor false", shown(text)))
+        }),
+    }
 }
 
 /// Enough of a caller's text to recognise it.

@@ -47,8 +47,8 @@ impl Gateway {
             bind(config.state_addr, "the state service", "--state-addr", "SLUICE_STATE_ADDR")
                 .await?;
         let (addr, state_addr) = (local(&main, config.addr), local(&state, config.state_addr));
-        let app = App::new(config)?;
         let stopping = CancellationToken::new();
+        let app = App::new(config, stopping.clone())?;
         let serve = |listener, service| {
             let server = Server::new(routes::router(&app, service), app.limits.clone());
             tokio::spawn(server.run(listener, stopping.clone()))

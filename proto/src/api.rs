@@ -2,6 +2,7 @@
 
 mod breakers;
 mod control;
+mod record;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -16,6 +17,11 @@ pub use breakers::{BreakerView, BreakersResponse};
 pub use control::{
     CancelCleanup, CancelRequest, CancelResponse, PauseRequest, RetryRequest, RetryResponse,
     Suspended, UnpauseRequest,
+};
+pub use record::{
+    AnnotateRequest, AnnotateResponse, Change, DiffEvent, DiffRequest, DiffResponse, Mismatch,
+    Place, ReplayResponse, SnapshotView, SnapshotsResponse, StateAtRequest, StateAtResponse,
+    VerifyResponse,
 };
 
 /// Verbs of the API: `<noun>.<verb>`, the last tokens of its subjects.
@@ -36,6 +42,18 @@ pub mod verb {
     pub const BREAKER_LIST: &str = "breaker.list";
     /// End a run.
     pub const WORKFLOW_CANCEL: &str = "workflow.cancel";
+    /// Whether a run's record is what was written.
+    pub const WORKFLOW_VERIFY: &str = "workflow.verify";
+    /// Fold a run's events and compare with what is stored of it.
+    pub const WORKFLOW_REPLAY: &str = "workflow.replay";
+    /// A run as it was at a moment.
+    pub const WORKFLOW_STATE_AT: &str = "workflow.state_at";
+    /// What happened to a run between two moments.
+    pub const WORKFLOW_DIFF: &str = "workflow.diff";
+    /// States of a run that are kept.
+    pub const WORKFLOW_SNAPSHOTS: &str = "workflow.snapshots";
+    /// Write something down about a run.
+    pub const WORKFLOW_ANNOTATE: &str = "workflow.annotate";
     /// Hold a run up.
     pub const WORKFLOW_PAUSE: &str = "workflow.pause";
     /// Let a run go on that was held up.
@@ -72,6 +90,7 @@ pub mod verb {
         DEAD_LETTER_DROP,
         DEAD_LETTER_REDRIVE,
         LOCK_RELEASE,
+        WORKFLOW_ANNOTATE,
         WORKFLOW_CANCEL,
         WORKFLOW_EXECUTE,
         WORKFLOW_PAUSE,
@@ -328,6 +347,21 @@ pub struct EventsRequest {
     /// Leave out this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u32>,
+    /// Only events about this step, or about work around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Only events of this moment and later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Only events of this moment and earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+    /// Only events that say that this person or agent did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Only events behind this number: a page's `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// Answer to `workflow.events`.
@@ -345,6 +379,9 @@ pub struct EventsResponse {
     pub limit: u32,
     /// In the order in which they were written.
     pub events: Vec<EventRecord>,
+    /// Set when there are more: what to ask for as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// One event with its signature.

@@ -57,6 +57,8 @@ pub enum ErrorCode {
     TemplateNotFound,
     /// 404: nobody holds such a lock.
     LockNotHeld,
+    /// 404: the run has no such event.
+    EventNotFound,
     /// 404: no such dead letter.
     DeadLetterNotFound,
     /// 404: no such route.
@@ -104,6 +106,7 @@ impl ErrorCode {
             | Self::StepNotFound
             | Self::TemplateNotFound
             | Self::LockNotHeld
+            | Self::EventNotFound
             | Self::DeadLetterNotFound
             | Self::RouteNotFound => 404,
             Self::MethodNotAllowed => 405,

@@ -6,6 +6,8 @@ mod approval;
 mod control;
 mod failure;
 mod lock;
+mod note;
+mod read;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ pub use control::{
 };
 pub use failure::Escalate;
 pub use lock::{AcquireLock, ForcedRelease, ReleaseLock, WaitLock};
+pub use note::{Annotate, CreateSnapshot};
+pub use read::UnreadableEvent;
 
 /// Version written by this release: signed, chained.
 pub const EVENT_VERSION: u32 = 2;
@@ -101,6 +105,10 @@ pub enum EventBody {
     StartTimer(StartTimer),
     /// Branches of a step begin.
     StartBranches(StartBranches),
+    /// Somebody wrote something about the run.
+    Annotate(Annotate),
+    /// The state of the run was kept.
+    CreateSnapshot(CreateSnapshot),
 }
 
 /// Gives every kind of event its action's name, as stored.
@@ -109,6 +117,12 @@ macro_rules! actions {
         impl EventBody {
             /// Every action's name.
             pub const ACTIONS: &[&str] = &[$($action),*];
+
+            /// The action that somebody names in any case.
+            #[must_use]
+            pub fn find_action(name: &str) -> Option<&'static str> {
+                Self::ACTIONS.iter().copied().find(|action| action.eq_ignore_ascii_case(name))
+            }
 
             /// The action's name as stored.
             #[must_use]
@@ -143,6 +157,8 @@ actions! {
     CompleteWorkflow "complete_workflow"
     StartTimer "start_timer"
     StartBranches "start_branches"
+    Annotate "annotate"
+    CreateSnapshot "create_snapshot"
 }
 
 /// Status of a run.

@@ -174,6 +174,12 @@ impl Subjects {
         format!("{}.event.>", self.prefix)
     }
 
+    /// Every committed event of one run.
+    #[must_use]
+    pub fn events_of(&self, workflow_id: &str) -> String {
+        format!("{}.event.*.{workflow_id}.*", self.prefix)
+    }
+
     /// One committed event.
     #[must_use]
     pub fn event(&self, slug: &str, workflow_id: &WorkflowId, action: &str) -> String {

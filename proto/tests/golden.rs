@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use catalogue::{entries, pretty};
+use sluice_proto::event::EventBody;
 
 #[test]
 fn values_are_written_and_read_as_pinned() {
@@ -23,6 +24,17 @@ fn values_are_written_and_read_as_pinned() {
         assert_eq!((sample.reencode)(&pinned), pinned, "{}", sample.name);
     }
     only_these("golden", samples.iter().map(|sample| sample.name.clone()));
+}
+
+#[test]
+fn every_action_can_be_asked_for() {
+    let event = entries().into_iter().find(|entry| entry.name == "event").unwrap();
+    let written: BTreeSet<String> =
+        event.samples.iter().map(|sample| sample.name.replacen("event.", "", 1)).collect();
+    let known: BTreeSet<String> =
+        EventBody::ACTIONS.iter().map(|&action| action.to_owned()).collect();
+    assert_eq!(written, known);
+    assert_eq!(EventBody::find_action("Complete_STEP"), Some("complete_step"));
 }
 
 #[test]

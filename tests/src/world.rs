@@ -102,6 +102,7 @@ impl World {
             templates: TemplateSource::Dir(self.folder.clone()),
             agents: self.agents.catalogue(),
             event_secret: SECRET.to_vec(),
+            retired_event_secrets: Vec::new(),
             lease_ms: self.lease_ms,
             workflow_ttl_ms: self.workflow_ttl_ms,
             instance: format!("coordinator-{}", self.coordinators.len() + 1),

@@ -1,12 +1,16 @@
 //! One file a command.
 
+pub(crate) mod annotate;
 pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 mod config;
 pub(crate) mod coordinator;
 pub(crate) mod dead_letters;
+pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod gateway;
 pub(crate) mod list;
 pub(crate) mod locks;
@@ -15,11 +19,14 @@ mod next;
 pub(crate) mod orchestrator;
 pub(crate) mod pause;
 pub(crate) mod prompts;
+pub(crate) mod replay;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod state_at;
 pub(crate) mod status;
 pub(crate) mod template;
+pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod why;
 pub(crate) mod worker;
@@ -49,6 +56,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Unpause(args) => pause::unpause(global, args).await,
         Command::Cancel(args) => cancel::run(global, args).await,
         Command::Retry(args) => retry::run(global, args).await,
+        Command::Events(args) => events::run(global, args).await,
+        Command::Export(args) => export::run(global, args).await,
+        Command::Verify(args) => Box::pin(verify::run(global, args)).await,
+        Command::Replay(args) => replay::run(global, args).await,
+        Command::StateAt(args) => state_at::run(global, args).await,
+        Command::Diff(args) => diff::run(global, args).await,
+        Command::Annotate(args) => annotate::run(global, args).await,
         Command::List(args) => list::run(global, args).await,
         Command::Locks(args) => locks::run(global, args).await,
         Command::Why(args) => why::run(global, args).await,

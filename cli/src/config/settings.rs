@@ -44,6 +44,7 @@ settings! {
     DATABASE_URL = "database_url", ["SLUICE_DATABASE_URL", "DATABASE_URL"], None, POSTGRES, PasswordInUrl;
     DATABASE_OWNER_URL = "database_owner_url", ["SLUICE_DATABASE_OWNER_URL"], None, POSTGRES, PasswordInUrl;
     EVENT_SECRET = "event_secret", ["SLUICE_EVENT_SECRET", "WORKFLOW_EVENT_SECRET_KEY"], None, Text, Secret;
+    RETIRED_EVENT_SECRETS = "retired_event_secrets", ["SLUICE_RETIRED_EVENT_SECRETS"], None, List, Secret;
     LEASE = "lease", ["SLUICE_LEASE"], Some("10s"), Duration, Open;
     WORKFLOW_TTL_HOURS = "workflow_ttl_hours", ["SLUICE_WORKFLOW_TTL_HOURS", "WORKFLOW_TTL_HOURS"], Some("24"), Kind::Count, Open;
     TEMPLATES_DIR = "templates_dir", ["SLUICE_TEMPLATES_DIR"], None, Text, Open;

@@ -136,7 +136,9 @@ impl History {
             | EventBody::Notify(_)
             | EventBody::CaptureInsight(_)
             | EventBody::StartTimer(_)
-            | EventBody::StartBranches(_) => {}
+            | EventBody::StartBranches(_)
+            | EventBody::Annotate(_)
+            | EventBody::CreateSnapshot(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
+mod annotate;
 mod breakers;
 mod cancel;
 mod dead_letters;
@@ -9,11 +10,14 @@ mod health;
 mod list;
 mod locks;
 mod metrics;
+mod past;
 mod pause;
+mod replay;
 mod resume;
 mod retry;
 mod status;
 mod templates;
+mod verify;
 mod why;
 mod workers;
 
@@ -50,16 +54,21 @@ pub(crate) const VERBS: &[&str] = &[
     verb::TEMPLATE_LIST,
     verb::TEMPLATE_VALIDATE,
     verb::WORKER_LIST,
+    verb::WORKFLOW_ANNOTATE,
     verb::WORKFLOW_CANCEL,
+    verb::WORKFLOW_DIFF,
     verb::WORKFLOW_EVENTS,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
     verb::WORKFLOW_PAUSE,
+    verb::WORKFLOW_REPLAY,
     verb::WORKFLOW_RESUME,
     verb::WORKFLOW_RETRY,
     verb::WORKFLOW_STATE,
+    verb::WORKFLOW_STATE_AT,
     verb::WORKFLOW_STATUS,
     verb::WORKFLOW_UNPAUSE,
+    verb::WORKFLOW_VERIFY,
     verb::WORKFLOW_WHY,
 ];
 
@@ -151,6 +160,11 @@ pub(crate) async fn handle(
         verb::TEMPLATE_VALIDATE => templates::validate(body),
         verb::WORKER_LIST => workers::list(shared).await,
         verb::WORKFLOW_EVENTS => events::handle(shared, body).await,
+        verb::WORKFLOW_ANNOTATE => annotate::handle(shared, body, request_id).await,
+        verb::WORKFLOW_DIFF => past::diff(shared, body).await,
+        verb::WORKFLOW_REPLAY => replay::handle(shared, body).await,
+        verb::WORKFLOW_STATE_AT => past::state_at(shared, body).await,
+        verb::WORKFLOW_VERIFY => verify::handle(shared, body).await,
         verb::WORKFLOW_CANCEL => cancel::handle(shared, body, request_id).await,
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,

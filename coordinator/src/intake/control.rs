@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use sluice_engine::{Cancel, Effect, Input, State};
-use sluice_proto::api::{CancelCleanup, CancelResponse, RetryResponse};
-use sluice_proto::event::{EventBody, RetryStep};
+use sluice_proto::api::{
+    AnnotateResponse, CancelCleanup, CancelResponse, EventRecord, RetryResponse,
+};
+use sluice_proto::event::{Annotate, Event, EventBody, RetryStep};
 use sluice_proto::ids::AgentName;
 use sluice_proto::message::CancelNotice;
+use sluice_proto::seal::hex;
 
 use super::batch::Verdict;
 use super::item::{Item, Work};
@@ -54,8 +57,23 @@ pub(super) fn answer(
             let recorded = run.commanded.as_ref();
             serde_json::to_vec(&recorded.map(|recorded| retried(run, recorded, &retry.step)))
         }
+        Input::Annotate(note) => serde_json::to_vec(&annotated(working, run, note)),
         _ => serde_json::to_vec(&sluice_engine::status_response(&run.template, &run.state)),
     }
+}
+
+fn annotated(working: &Working, run: &WorkingRun, note: &Annotate) -> Option<AnnotateResponse> {
+    let id = &run.state.workflow_id;
+    let of_run = working.events.iter().rev().filter(|row| row.workflow_id == id.as_str());
+    let records = of_run.filter_map(|row| {
+        let event = Event::read(&row.body, row.sequence.unsigned_abs()).ok()?;
+        Some(EventRecord { event, signature: hex(&row.signature) })
+    });
+    let mut written = records.filter(|record| match &record.event.body {
+        EventBody::Annotate(annotation) => annotation == note,
+        _ => false,
+    });
+    Some(AnnotateResponse { workflow_id: id.clone(), annotation: written.next()? })
 }
 
 fn cancelled(working: &Working, run: &WorkingRun, cancel: &Cancel) -> CancelResponse {

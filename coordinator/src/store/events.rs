@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use sluice_proto::api::EventRecord;
 use sluice_proto::event::Event;
-use sluice_proto::seal::hex;
-use sqlx::{PgConnection, Row};
+use sluice_proto::verify::StoredEvent;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row};
 
-use super::StoreError;
 use super::runs::{RunHead, column};
+use super::{Moment, StoreError};
 
 /// One event as it is inserted.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub(crate) async fn find_all(
     ids: &[String],
 ) -> Result<HashMap<String, Vec<Event>>, StoreError> {
     let rows = sqlx::query(
-        "select workflow_id, body from events
+        "select workflow_id, sequence, body from events
           where started_month = any($1) and workflow_id = any($2)
           order by workflow_id, sequence",
     )
@@ -56,80 +57,181 @@ pub(crate) async fn find_all(
     let mut events: HashMap<String, Vec<Event>> = HashMap::new();
     for row in rows {
         let id: String = row.try_get(0)?;
-        let event = serde_json::from_slice(row.try_get::<&[u8], _>(1)?)
-            .map_err(|error| unreadable(&id, &error))?;
+        let sequence: i64 = row.try_get(1)?;
+        let event = Event::read(row.try_get::<&[u8], _>(2)?, sequence.unsigned_abs());
+        let event = event.map_err(|error| StoreError::Unreadable {
+            what: format!("event {sequence} of {id}"),
+            cause: error.to_string(),
+        })?;
         events.entry(id).or_default().push(event);
     }
     Ok(events)
 }
 
+/// Every event of one run as it is stored, in order; in whichever month without one.
+pub(crate) async fn find_stored(
+    connection: &mut PgConnection,
+    id: &str,
+    month: Option<time::Date>,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = sqlx::query(
+        "select sequence, body, signature from events
+          where ($1::date is null or started_month = $1) and workflow_id = $2 order by sequence",
+    )
+    .bind(month)
+    .bind(id)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(stored).collect()
+}
+
+/// Whether the run has an event of this id.
+pub(crate) async fn has_event(
+    connection: &mut PgConnection,
+    run: &RunHead,
+    event_id: &str,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select exists (select from events
+                         where started_month = $1 and workflow_id = $2
+                           and convert_from(body, 'UTF8')::jsonb ->> 'event_id' = $3)",
+    )
+    .bind(run.started_month)
+    .bind(run.workflow_id.as_str())
+    .bind(event_id)
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Ids of runs that have events or a row, in order.
+pub(crate) async fn run_ids(
+    connection: &mut PgConnection,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select workflow_id from (select workflow_id from events where workflow_id > $1
+                                  union select workflow_id from runs where workflow_id > $1) known
+          order by workflow_id limit $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?)
+}
+
 /// Which events of a run.
-#[derive(Debug)]
-pub(crate) struct Page {
-    /// Only of this action.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
     pub(crate) action: Option<&'static str>,
+    /// Events about this step, or about work around it.
+    pub(crate) step: Option<String>,
+    pub(crate) from: Option<Moment>,
+    pub(crate) to: Option<Moment>,
+    /// Whoever did it.
+    pub(crate) actor: Option<String>,
+}
+
+/// How much of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
     pub(crate) limit: u32,
     pub(crate) offset: u32,
+    /// Only those behind this number.
+    pub(crate) after: u64,
     /// The page ends before it is larger than this, yet never without an event.
     pub(crate) bytes: usize,
+}
+
+/// Whether a row is an event of the run and under the filter. A body is only read where a filter asks, so
+/// that one that cannot be read does not hide the others.
+macro_rules! matching {
+    () => {
+        "started_month = $1 and workflow_id = $2
+         and ($3::text is null or convert_from(body, 'UTF8')::jsonb ->> 'action' = $3)
+         and ($4::text is null
+              or convert_from(body, 'UTF8')::jsonb ->> 'step_id' = $4
+              or starts_with(convert_from(body, 'UTF8')::jsonb ->> 'step_id', $4 || '.'))
+         and ($5::timestamptz is null
+              or (convert_from(body, 'UTF8')::jsonb ->> 'timestamp')::timestamptz >= $5)
+         and ($6::timestamptz is null
+              or (convert_from(body, 'UTF8')::jsonb ->> 'timestamp')::timestamptz <= $6)
+         and ($7::text is null
+              or exists (select from jsonb_path_query(convert_from(body, 'UTF8')::jsonb -> 'data',
+                             '$.approver, $.rejector, $.operator, $.cancelled_by, $.suspended_by,
+                              $.continued_by, $.agent_id, $.command.requested_by,
+                              $.forced.released_by') as who
+                          where who #>> '{}' = $7))"
+    };
 }
 
 /// A page of one run's events, in order.
 pub(crate) async fn page(
     connection: &mut PgConnection,
     run: &RunHead,
-    page: &Page,
-) -> Result<Vec<EventRecord>, StoreError> {
-    let rows = sqlx::query(
+    filter: &Filter,
+    page: Page,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let query = sqlx::query(concat!(
         "with asked as (
              select body, signature, sequence from events
-              where started_month = $1 and workflow_id = $2
-                and ($3::text is null or convert_from(body, 'UTF8')::jsonb ->> 'action' = $3)
-              order by sequence limit $4 offset $5),
+              where ",
+        matching!(),
+        " and sequence > $8
+              order by sequence limit $9 offset $10),
          measured as (
              select *, sum(octet_length(body)) over (order by sequence) - octet_length(body) as before
                from asked)
-         select body, signature from measured where before = 0 or before + octet_length(body) <= $6
-          order by sequence",
-    )
-    .bind(run.started_month)
-    .bind(run.workflow_id.as_str())
-    .bind(page.action)
-    .bind(i64::from(page.limit))
-    .bind(i64::from(page.offset))
-    .bind(i64::try_from(page.bytes).unwrap_or(i64::MAX))
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let event: Event = serde_json::from_slice(row.try_get::<&[u8], _>(0)?)
-                .map_err(|error| unreadable(run.workflow_id.as_str(), &error))?;
-            Ok(EventRecord { event, signature: hex(row.try_get::<&[u8], _>(1)?) })
-        })
-        .collect()
+         select sequence, body, signature from measured
+          where before = 0 or before + octet_length(body) <= $11
+          order by sequence"
+    ));
+    let rows = bind(query, run, filter)
+        .bind(i64::try_from(page.after).unwrap_or(i64::MAX))
+        .bind(i64::from(page.limit))
+        .bind(i64::from(page.offset))
+        .bind(i64::try_from(page.bytes).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(stored).collect()
 }
 
-/// How many events of one run there are, or how many of one action.
+/// How many events of one run there are under a filter, and the number of the last one.
 pub(crate) async fn count(
     connection: &mut PgConnection,
     run: &RunHead,
-    action: Option<&'static str>,
-) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query_scalar(
-        "select count(*) from events
-          where started_month = $1 and workflow_id = $2
-            and ($3::text is null or convert_from(body, 'UTF8')::jsonb ->> 'action' = $3)",
-    )
-    .bind(run.started_month)
-    .bind(run.workflow_id.as_str())
-    .bind(action)
-    .fetch_one(connection)
-    .await?;
-    Ok(count.unsigned_abs())
+    filter: &Filter,
+) -> Result<(u64, u64), StoreError> {
+    let query = sqlx::query(concat!(
+        "select count(*), coalesce(max(sequence), 0) from events where ",
+        matching!()
+    ));
+    let row = bind(query, run, filter).fetch_one(connection).await?;
+    let number = |index| Ok::<_, StoreError>(row.try_get::<i64, _>(index)?.unsigned_abs());
+    Ok((number(0)?, number(1)?))
 }
 
-fn unreadable(id: &str, error: &serde_json::Error) -> StoreError {
-    StoreError::Unreadable { what: format!("event of {id}"), cause: error.to_string() }
+fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    run: &'q RunHead,
+    filter: &'q Filter,
+) -> Query<'q, Postgres, PgArguments> {
+    query
+        .bind(run.started_month)
+        .bind(run.workflow_id.as_str())
+        .bind(filter.action)
+        .bind(filter.step.as_deref())
+        .bind(filter.from)
+        .bind(filter.to)
+        .bind(filter.actor.as_deref())
+}
+
+fn stored(row: &PgRow) -> Result<StoredEvent, StoreError> {
+    Ok(StoredEvent {
+        sequence: row.try_get::<i64, _>(0)?.unsigned_abs(),
+        body: row.try_get(1)?,
+        signature: row.try_get(2)?,
+    })
 }
 
 /// Makes the partitions of this month and the next two.

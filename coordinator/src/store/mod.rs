@@ -7,6 +7,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod locks;
 mod migrate;
+pub(crate) mod outstanding;
 pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod templates;
@@ -98,4 +99,11 @@ pub(crate) async fn connect(url: &str, connections: u32) -> Result<PgPool, Store
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await?)
+}
+
+/// A transaction in which everything is read as of one moment.
+pub(crate) async fn begin_snapshot(
+    pool: &PgPool,
+) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, StoreError> {
+    Ok(pool.begin_with("begin isolation level repeatable read, read only").await?)
 }

@@ -69,6 +69,46 @@ fn head(row: &sqlx::postgres::PgRow) -> Result<RunHead, StoreError> {
     })
 }
 
+/// Everything a run's row says of the run, to be compared with what its events say.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    pub(crate) template_name: String,
+    pub(crate) status: String,
+    pub(crate) current_step: Option<String>,
+    pub(crate) parent_workflow_id: Option<String>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) completed_at: Option<Timestamp>,
+    pub(crate) failed_step: Option<String>,
+    pub(crate) error_message: Option<String>,
+}
+
+pub(crate) async fn find_projection(
+    connection: &mut PgConnection,
+    id: &str,
+) -> Result<Option<Projection>, StoreError> {
+    let row = sqlx::query(
+        "select template_name, status, current_step, parent_workflow_id, started_at, updated_at,
+                completed_at, failed_step, error_message
+           from runs where workflow_id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Projection {
+        template_name: row.try_get(0)?,
+        status: row.try_get(1)?,
+        current_step: row.try_get(2)?,
+        parent_workflow_id: row.try_get(3)?,
+        started_at: row.try_get::<Moment, _>(4)?.into(),
+        updated_at: row.try_get::<Moment, _>(5)?.into(),
+        completed_at: row.try_get::<Option<Moment>, _>(6)?.map(Timestamp::from),
+        failed_step: row.try_get(7)?,
+        error_message: row.try_get(8)?,
+    }))
+}
+
 /// Inserts new runs; the ids of those that were free come back.
 pub(crate) async fn insert(
     connection: &mut PgConnection,

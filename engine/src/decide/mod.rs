@@ -1,5 +1,6 @@
 //! `decide`: what an input from outside makes true, or why it changes nothing.
 
+mod annotate;
 mod cancel;
 mod decision;
 mod expire;
@@ -12,7 +13,7 @@ mod timer;
 
 use serde_json::{Map, Value};
 use sluice_proto::agents::AgentCatalogue;
-use sluice_proto::event::{ForcedRelease, Status};
+use sluice_proto::event::{Annotate, ForcedRelease, Status};
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::{AgentError, Usage};
 use sluice_proto::timestamp::Timestamp;
@@ -64,6 +65,8 @@ pub enum Input {
     Cancel(Cancel),
     /// Somebody has a failed run go on.
     Retry(Retry),
+    /// Somebody writes something down about the run.
+    Annotate(Annotate),
     /// An operator holds the run up.
     Suspend(Suspend),
     /// An operator has it go on.
@@ -264,6 +267,7 @@ pub(crate) fn decide(
         Input::Decision(decision) => decision::decide(situation, state, decision),
         Input::Cancel(cancel) => cancel::decide(situation, state, cancel),
         Input::Retry(retry) => retry::decide(situation, state, retry),
+        Input::Annotate(note) => annotate::decide(state, note),
         Input::Suspend(wish) => suspend::suspend(situation, state, wish),
         Input::Continue { by } => suspend::go_on(state, by),
         Input::Abandoned { untouched_since } => {

@@ -44,7 +44,11 @@ async fn list(
             "status" => query::once(&mut request.status, &name, status(&value)?)?,
             "limit" => query::once(&mut request.limit, &name, query::number(&name, &value)?)?,
             "before" => {
-                query::once(&mut request.before, &name, query::number(&name, &value)?.into())?;
+                query::once(
+                    &mut request.before,
+                    &name,
+                    query::number::<u32>(&name, &value)?.into(),
+                )?;
             }
             _ => {}
         }

@@ -1,10 +1,15 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
+mod annotate;
 mod breakers;
 mod cancel;
+mod csv;
 mod dead_letters;
+mod diff;
 mod events;
 mod execute;
+mod export;
+mod follow;
 mod health;
 mod list;
 mod locks;
@@ -12,11 +17,14 @@ mod metrics;
 mod openapi;
 mod pause;
 mod ready;
+mod replay;
 mod resume;
 mod retry;
 mod state;
+mod state_at;
 mod status;
 mod templates;
+mod verify;
 mod why;
 mod workers;
 
@@ -47,6 +55,12 @@ pub(crate) fn all() -> Vec<Route> {
         templates::route(),
         list::route(),
         events::route(),
+        export::route(),
+        verify::route(),
+        replay::route(),
+        state_at::route(),
+        diff::route(),
+        annotate::route(),
         state::route(),
         state::plural_route(),
         why::route(),

@@ -47,7 +47,9 @@ fn read(workflow_id: String, step_id: String, raw: &str) -> Result<RetryRequest,
     let (mut max_retries, mut requested_by) = (None, None);
     for (name, value) in query::pairs(raw)? {
         match name.as_str() {
-            "max_retries" => query::once(&mut max_retries, &name, query::number(&name, &value)?)?,
+            "max_retries" => {
+                query::once(&mut max_retries, &name, query::number::<u32>(&name, &value)?)?
+            }
             "requested_by" => query::once(&mut requested_by, &name, value)?,
             _ => {}
         }

@@ -92,6 +92,7 @@ fn pages_of_events_that_a_message_cannot_hold_are_joined() {
             page["offset"] = offset.into();
             page["limit"] = (10 - offset).into();
             page["total_events"] = 3.into();
+            page["next"] = if offset < 2 { (offset + 1).into() } else { Value::Null };
             page.to_string()
         };
         let asked = AtomicU64::new(0);
@@ -103,7 +104,7 @@ fn pages_of_events_that_a_message_cannot_hold_are_joined() {
         assert_eq!(sequences, [1, 2, 3]);
         assert_eq!((&reply["offset"], &reply["limit"]), (&json!(0), &json!(10)));
         world.last_seen(|seen| {
-            assert_eq!(seen.body, r#"{"workflow_id":"pr-1","limit":8,"offset":2}"#)
+            assert_eq!(seen.body, r#"{"workflow_id":"pr-1","limit":8,"after":2}"#)
         });
     });
 }

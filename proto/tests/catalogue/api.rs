@@ -65,6 +65,11 @@ fn events_filtered() -> EventsRequest {
         action: Some("COMPLETE_STEP".into()),
         limit: Some(50),
         offset: Some(100),
+        step: Some("deploy_staging".into()),
+        from: Some(moment(0)),
+        to: Some(moment(60)),
+        actor: Some("alice@example.com".into()),
+        after: Some(200),
         ..events()
     }
 }
@@ -77,6 +82,7 @@ fn events_response() -> EventsResponse {
         offset: 2,
         limit: 1,
         events: vec![EventRecord { event, signature: "5".repeat(64) }],
+        next: Some(3),
     }
 }
 

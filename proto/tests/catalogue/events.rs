@@ -2,11 +2,11 @@
 
 use serde_json::json;
 use sluice_proto::event::{
-    AcquireLock, ApproveGate, BranchStart, CancelWorkflow, CaptureInsight, CompleteStep,
-    CompleteWorkflow, ContinueWorkflow, EVENT_VERSION, Escalate, Event, EventBody, ExpireWorkflow,
-    FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate, ReleaseLock,
-    ResumeWorkflow, RetryStep, RollbackStep, StartBranches, StartTimer, StartWorkflow, Status,
-    SuspendWorkflow, WaitLock,
+    AcquireLock, Annotate, ApproveGate, BranchStart, CancelWorkflow, CaptureInsight, CompleteStep,
+    CompleteWorkflow, ContinueWorkflow, CreateSnapshot, EVENT_VERSION, Escalate, Event, EventBody,
+    ExpireWorkflow, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate,
+    ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartBranches, StartTimer, StartWorkflow,
+    Status, SuspendWorkflow, WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -64,7 +64,10 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::StartTimer(_)
         | EventBody::StartBranches(_)
         | EventBody::CaptureInsight(_) => Some("apply_changes"),
-        EventBody::Notify(_) | EventBody::CompleteWorkflow(_) => None,
+        EventBody::Notify(_)
+        | EventBody::CompleteWorkflow(_)
+        | EventBody::Annotate(_)
+        | EventBody::CreateSnapshot(_) => None,
     }
 }
 
@@ -73,7 +76,23 @@ fn all_bodies() -> Vec<EventBody> {
     bodies.extend(people_bodies());
     bodies.extend(lock_bodies());
     bodies.extend(closing_bodies());
+    bodies.extend(note_bodies());
     bodies
+}
+
+fn note_bodies() -> Vec<EventBody> {
+    vec![
+        EventBody::Annotate(Annotate {
+            operator: "alice@example.com".into(),
+            comment: "approved by hand: the customer waits".into(),
+            event_id: Some("00000000-0000-7000-8000-000000000007".into()),
+        }),
+        EventBody::CreateSnapshot(CreateSnapshot {
+            snapshot_id: "00000000-0000-7000-8000-00000000000a".into(),
+            event_count: 10,
+            state_sha256: "cd".repeat(32),
+        }),
+    ]
 }
 
 fn workflow_id() -> WorkflowId {

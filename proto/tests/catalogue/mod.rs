@@ -8,6 +8,7 @@ mod events;
 mod messages;
 mod operations;
 mod pausing;
+mod record;
 mod roster;
 
 use std::fmt::Debug;
@@ -51,6 +52,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     entries.extend(api::entries());
     entries.extend(breakers::entries());
     entries.extend(pausing::entries());
+    entries.extend(record::entries());
     entries.extend(operations::entries());
     entries
 }

@@ -1,0 +1,107 @@
+//! Reading the record of a run as it is stored, with or without a coordinator.
+
+pub(crate) mod compare;
+
+use sluice_proto::api::VerifyResponse;
+use sluice_proto::ids::WorkflowId;
+use sluice_proto::verify::{Head, KeyRing, StoredEvent, verify};
+use sqlx::PgConnection;
+use sqlx::postgres::PgPool;
+
+use crate::store::runs::RunHead;
+use crate::store::{self, StoreError, events, runs};
+
+/// The record of one run.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// The run.
+    pub workflow_id: String,
+    /// Its events in the order of storage.
+    pub events: Vec<StoredEvent>,
+    /// What the run's row says about them; none when the run has no row.
+    pub head: Option<Head>,
+}
+
+/// The databases of records: a live one, or a dump that was restored somewhere.
+#[derive(Clone, Debug)]
+pub struct RecordStore {
+    pool: PgPool,
+}
+
+impl RecordStore {
+    /// Connects; a role that may read is enough, and nothing is changed.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Ok(Self { pool: store::connect(url, 1).await? })
+    }
+
+    /// Up to a thousand ids of runs behind `after`, in order.
+    ///
+    /// # Errors
+    /// The database does not answer, or is none of ours.
+    pub async fn ids(&self, after: &str) -> Result<Vec<String>, StoreError> {
+        events::run_ids(&mut *self.pool.acquire().await?, after, 1_000).await
+    }
+
+    /// The record of one run; none when there is neither an event nor a row of it.
+    ///
+    /// # Errors
+    /// The database does not answer, or is none of ours.
+    pub async fn read(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let mut transaction = store::begin_snapshot(&self.pool).await?;
+        Ok(read(&mut transaction, id).await?.map(|(record, _)| record))
+    }
+}
+
+/// The record of one run, and its row.
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+    id: &str,
+) -> Result<Option<(StoredRecord, Option<RunHead>)>, StoreError> {
+    let found = runs::find_heads(&mut *connection, &[id.to_owned()]).await?.into_iter().next();
+    let month = found.as_ref().map(|head| head.started_month);
+    let events = events::find_stored(connection, id, month).await?;
+    if found.is_none() && events.is_empty() {
+        return Ok(None);
+    }
+    let head = found.as_ref().map(|head| Head {
+        source: "the run's row".to_owned(),
+        sequence: head.sequence,
+        hash: head.last_hash,
+        is_past: false,
+    });
+    Ok(Some((StoredRecord { workflow_id: id.to_owned(), events, head }, found)))
+}
+
+impl StoredRecord {
+    /// Whether it is what was written, against the run's row and what else remembers the run.
+    #[must_use]
+    pub fn verify(&self, keys: Option<&KeyRing>, heads: &[Head]) -> VerifyResponse {
+        let none = Head {
+            source: "the database, which has no row of the run,".to_owned(),
+            sequence: 0,
+            hash: [0; 32],
+            is_past: false,
+        };
+        let own = self.head.clone().unwrap_or(none);
+        let heads: Vec<Head> = std::iter::once(own).chain(heads.iter().cloned()).collect();
+        let verdict = verify(&self.workflow_id, &self.events, keys, &heads);
+        VerifyResponse {
+            workflow_id: self.workflow_id.clone(),
+            valid: verdict.is_valid(),
+            verdict,
+            checkpointed: None,
+        }
+    }
+}
+
+/// Reads the record of a run that must be there.
+pub(crate) async fn find(
+    pool: &PgPool,
+    id: &WorkflowId,
+) -> Result<Option<(StoredRecord, Option<RunHead>)>, StoreError> {
+    let mut transaction = store::begin_snapshot(pool).await?;
+    read(&mut transaction, id.as_str()).await
+}
