@@ -236,7 +236,7 @@ impl Check<'_> {
         }
         if event.workflow_id.as_str() != self.workflow_id {
             let detail = format!("it was signed for run {}", event.workflow_id);
-            return self.find(index, Damage::Inserted, "workflow_id", &detail);
+            self.find(index, Damage::Inserted, "workflow_id", &detail);
         }
     }
 

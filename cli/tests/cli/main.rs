@@ -122,7 +122,15 @@ fn run_prints_where_to_look() {
 #[test]
 fn a_coordinator_refuses_weak_secrets() {
     let folder = Folder::new("secret");
-    for (secret, said) in [("", "SLUICE_EVENT_SECRET"), ("too-short", "at least 32")] {
+    for (secret, said) in [
+        ("", "SLUICE_EVENT_SECRET"),
+        ("too-short", "at least 32"),
+        ("too-short-too-short-too-short-changeme", "anybody can guess"),
+        (
+            "too-short00000000000000000000000000000000".trim_start_matches("too-short"),
+            "anybody can guess",
+        ),
+    ] {
         let started =
             sluice(&folder).arg("coordinator").env("SLUICE_EVENT_SECRET", secret).output().unwrap();
         let (code, _, err) = told(started);

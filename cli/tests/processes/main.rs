@@ -13,6 +13,7 @@ mod dev;
 mod dev_life;
 #[cfg(feature = "full")]
 mod guide;
+mod looking_back;
 mod model;
 mod names;
 #[cfg(feature = "full")]

@@ -180,6 +180,42 @@ fn runs_are_cancelled_and_retried() {
 }
 
 #[test]
+fn records_are_looked_at() {
+    run(async {
+        let (site, shell, _processes) = site("records").await;
+        site.api.begin("ask", "ask-1").await;
+        site.api.wait_for("ask-1", "paused", std::time::Duration::from_secs(30)).await;
+        let task = async |line: &str| shell.run(&format!("task workflow:{line}")).await;
+        let events = task("events WORKFLOW_ID=ask-1").await.json();
+        assert_eq!((&events["limit"], &events["offset"]), (&json!(100), &json!(0)));
+        let one =
+            task("events WORKFLOW_ID=ask-1 LIMIT=1 OFFSET=1 ACTION=PAUSE_WORKFLOW").await.json();
+        assert_eq!((&one["total_events"], &one["events"]), (&json!(1), &json!([])));
+        assert_eq!(task("replay WORKFLOW_ID=ask-1").await.json()["matches"], true);
+        let line = "time-travel WORKFLOW_ID=ask-1 TIMESTAMP=2024-01-15T10:15:00Z";
+        assert_eq!(task(line).await.json()["state"]["status"], "pending");
+        let comment = r#"OPERATOR="alice@example.com" COMMENT="Manually approved due to \"emergency\"; touch pwned""#;
+        let note = task(&format!("annotate WORKFLOW_ID=ask-1 {comment}")).await.json();
+        let data = &note["annotation"]["data"];
+        assert_eq!(data["operator"], "alice@example.com");
+        assert_eq!(data["comment"], "Manually approved due to \"emergency\"; touch pwned");
+        let plain = task("annotate WORKFLOW_ID=ask-1").await.json();
+        assert_eq!(plain["annotation"]["data"]["comment"], "No comment provided");
+        for format in ["json", "csv"] {
+            let said = task(&format!("export-audit WORKFLOW_ID=ask-1 FORMAT={format}")).await;
+            let file = format!("audit_report_ask-1.{format}");
+            assert_eq!(said.out, format!("✓ Audit report saved: {file}\n"));
+            assert!(shell.has(&file));
+        }
+        for line in ["replay WORKFLOW_ID=nobody", "time-travel WORKFLOW_ID=ask-1 TIMESTAMP=noon"] {
+            let said = task(line).await;
+            assert!(said.code != 0 && said.out.is_empty(), "{line}: {said:?}");
+        }
+        assert!(!shell.has("pwned"));
+    });
+}
+
+#[test]
 fn refusals_are_told_and_fail() {
     run(async {
         let (site, shell, _processes) = site("refusals").await;

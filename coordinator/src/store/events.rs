@@ -157,11 +157,12 @@ macro_rules! matching {
          and ($6::timestamptz is null
               or (convert_from(body, 'UTF8')::jsonb ->> 'timestamp')::timestamptz <= $6)
          and ($7::text is null
-              or exists (select from jsonb_path_query(convert_from(body, 'UTF8')::jsonb -> 'data',
-                             '$.approver, $.rejector, $.operator, $.cancelled_by, $.suspended_by,
-                              $.continued_by, $.agent_id, $.command.requested_by,
-                              $.forced.released_by') as who
-                          where who #>> '{}' = $7))"
+              or exists (select from (select convert_from(body, 'UTF8')::jsonb -> 'data') as e (data)
+                          where $7 in (data ->> 'approver', data ->> 'rejector', data ->> 'operator',
+                                       data ->> 'cancelled_by', data ->> 'suspended_by',
+                                       data ->> 'continued_by', data ->> 'agent_id',
+                                       data #>> '{command,requested_by}',
+                                       data #>> '{forced,released_by}')))"
     };
 }
 

@@ -1,6 +1,10 @@
 //! End-to-end tests. One binary, one pair of servers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on must stop, and shows its numbers when asked"
+)]
 
 mod bad_input;
 mod control;
@@ -14,5 +18,8 @@ mod locks;
 mod long_list;
 mod protocol;
 mod record;
+mod record_mutations;
+mod record_past;
+mod record_rich;
 mod waits;
 mod why;
