@@ -113,7 +113,8 @@ async fn view(
     }
     let template = async {
         let mut connection = shared.pool.acquire().await?;
-        shared.library.pinned(&mut connection, &past.state().template_sha256).await
+        let (file, sha256) = (&past.state().template_name, &past.state().template_sha256);
+        shared.library.pinned(&mut connection, file, sha256).await
     };
     let template = template.await.map_err(|error: StoreError| api_error(&error))?;
     Ok(past.view(current_step(&template, past.state()).as_deref()))

@@ -63,10 +63,12 @@ async fn replay(shared: &Shared, id: WorkflowId, stored: Stored) -> ReplayRespon
         }
     }
     let state = past.state();
-    let template = match shared.pool.acquire().await {
-        Ok(mut connection) => shared.library.pinned(&mut connection, &state.template_sha256).await,
-        Err(error) => Err(StoreError::from(error)),
+    let template = async {
+        let mut connection = shared.pool.acquire().await?;
+        let (file, sha256) = (&state.template_name, &state.template_sha256);
+        shared.library.pinned(&mut connection, file, sha256).await
     };
+    let template: Result<_, StoreError> = template.await;
     let template = template.map_err(|error| {
         differences.push(Mismatch {
             what: "templates".to_owned(),
