@@ -13,13 +13,14 @@ use sqlx::Acquire;
 use super::{Answer, decode, encode, text};
 use crate::coordinator::{Shared, now};
 use crate::intake::api_error;
-use crate::store::{StoreError, dead_letters};
+use crate::store::{StoreError, begin_snapshot, dead_letters};
 
 pub(super) async fn list(shared: &Arc<Shared>, body: &Bytes) -> Answer {
     let request: DeadLettersRequest = decode(body)?;
     let listed = async {
-        let mut connection = shared.pool.acquire().await?;
-        dead_letters::list(&mut connection, &request).await
+        // A letter that comes meanwhile is in both or in neither.
+        let mut snapshot = begin_snapshot(&shared.pool).await?;
+        dead_letters::list(&mut snapshot, &request).await
     };
     let (letters, waiting) = listed.await.map_err(|error: StoreError| api_error(&error))?;
     encode(&DeadLettersResponse { count: letters.len(), dead_letters: letters, waiting })
