@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Replay(commands::replay::ReplayArgs),
     /// Show a run as it was at a moment, or after the event of a number
     StateAt(commands::state_at::StateAtArgs),
+    /// List the states of a run that are kept
+    Snapshots(commands::snapshots::SnapshotsArgs),
     /// Show what happened to a run between two moments
     Diff(commands::diff::DiffArgs),
     /// Write something down about a run, as one of its events

@@ -114,7 +114,7 @@ impl Coordinator {
         let (intake, inputs) = intake::channel();
         let (dispatcher, dispatches) = dispatcher::channel();
         let shared = Arc::new(Shared {
-            loader: Loader::new(Arc::clone(&library)),
+            loader: Loader::new(Arc::clone(&library), keys.clone()),
             bus: config.bus,
             pool,
             library,

@@ -18,6 +18,7 @@ mod loader;
 mod metrics;
 mod record;
 mod roster;
+mod snapshot;
 mod store;
 mod sweeper;
 

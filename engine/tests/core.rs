@@ -21,6 +21,8 @@ mod fans;
 mod fans_steered;
 #[path = "core/gates.rs"]
 mod gates;
+#[path = "core/histories.rs"]
+mod histories;
 #[path = "core/lock_histories.rs"]
 mod lock_histories;
 #[path = "core/locks.rs"]

@@ -63,8 +63,13 @@ impl SigningKey {
     /// Fails on what JSON cannot hold, such as a NaN.
     pub fn seal(&self, event: &Event) -> Result<SealedEvent, serde_json::Error> {
         let body = serde_json_canonicalizer::to_vec(event)?;
-        let signature = self.mac.clone().chain_update(&body).finalize().into_bytes().into();
-        Ok(SealedEvent { hash: Sha256::digest(&body).into(), signature, body })
+        Ok(SealedEvent { hash: Sha256::digest(&body).into(), signature: self.sign(&body), body })
+    }
+
+    /// This key's signature over `bytes`.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> [u8; 32] {
+        self.mac.clone().chain_update(bytes).finalize().into_bytes().into()
     }
 
     /// Whether `signature` is this key's over `body`, in constant time.

@@ -23,6 +23,7 @@ pub(crate) mod replay;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod snapshots;
 pub(crate) mod state_at;
 pub(crate) mod status;
 pub(crate) mod template;
@@ -61,6 +62,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Verify(args) => Box::pin(verify::run(global, args)).await,
         Command::Replay(args) => replay::run(global, args).await,
         Command::StateAt(args) => state_at::run(global, args).await,
+        Command::Snapshots(args) => snapshots::run(global, args).await,
         Command::Diff(args) => diff::run(global, args).await,
         Command::Annotate(args) => annotate::run(global, args).await,
         Command::List(args) => list::run(global, args).await,

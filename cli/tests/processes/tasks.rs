@@ -201,6 +201,7 @@ fn records_are_looked_at() {
         assert_eq!(data["comment"], "Manually approved due to \"emergency\"; touch pwned");
         let plain = task("annotate WORKFLOW_ID=ask-1").await.json();
         assert_eq!(plain["annotation"]["data"]["comment"], "No comment provided");
+        assert_eq!(task("snapshots WORKFLOW_ID=ask-1").await.json(), json!([]));
         for format in ["json", "csv"] {
             let said = task(&format!("export-audit WORKFLOW_ID=ask-1 FORMAT={format}")).await;
             let file = format!("audit_report_ask-1.{format}");

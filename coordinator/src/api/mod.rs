@@ -15,6 +15,7 @@ mod pause;
 mod replay;
 mod resume;
 mod retry;
+mod snapshots;
 mod status;
 mod templates;
 mod verify;
@@ -64,6 +65,7 @@ pub(crate) const VERBS: &[&str] = &[
     verb::WORKFLOW_REPLAY,
     verb::WORKFLOW_RESUME,
     verb::WORKFLOW_RETRY,
+    verb::WORKFLOW_SNAPSHOTS,
     verb::WORKFLOW_STATE,
     verb::WORKFLOW_STATE_AT,
     verb::WORKFLOW_STATUS,
@@ -163,6 +165,7 @@ pub(crate) async fn handle(
         verb::WORKFLOW_ANNOTATE => annotate::handle(shared, body, request_id).await,
         verb::WORKFLOW_DIFF => past::diff(shared, body).await,
         verb::WORKFLOW_REPLAY => replay::handle(shared, body).await,
+        verb::WORKFLOW_SNAPSHOTS => snapshots::handle(shared, body).await,
         verb::WORKFLOW_STATE_AT => past::state_at(shared, body).await,
         verb::WORKFLOW_VERIFY => verify::handle(shared, body).await,
         verb::WORKFLOW_CANCEL => cancel::handle(shared, body, request_id).await,

@@ -17,6 +17,7 @@ use crate::intake::api_error;
 use crate::record::{self, StoredRecord, compare};
 use crate::store::outstanding::{self, Outstanding};
 use crate::store::runs::{self, Projection, RunHead};
+use crate::store::snapshots::{self, SnapshotRow};
 use crate::store::{self, StoreError};
 
 /// What is stored of one run, as of one moment.
@@ -24,6 +25,7 @@ struct Stored {
     record: StoredRecord,
     row: Option<(RunHead, Projection)>,
     outstanding: Outstanding,
+    snapshots: Vec<SnapshotRow>,
 }
 
 pub(super) async fn handle(shared: &Arc<Shared>, body: &Bytes) -> Answer {
@@ -41,17 +43,25 @@ async fn read(shared: &Shared, id: &WorkflowId) -> Result<Option<Stored>, StoreE
     };
     let projection = runs::find_projection(&mut transaction, id.as_str()).await?;
     let outstanding = outstanding::find(&mut transaction, id.as_str()).await?;
-    Ok(Some(Stored { record, row: head.zip(projection), outstanding }))
+    let snapshots = snapshots::of_run(&mut transaction, id.as_str()).await?;
+    Ok(Some(Stored { record, row: head.zip(projection), outstanding, snapshots }))
 }
 
 async fn replay(shared: &Shared, id: WorkflowId, stored: Stored) -> ReplayResponse {
-    let Stored { record, row, outstanding } = stored;
+    let Stored { record, row, outstanding, snapshots } = stored;
     let verdict = record.verify(Some(&shared.keys), &[]);
     let mut past = Past::new(id.clone());
     let mut differences: Vec<Mismatch> = verdict.verdict.findings.iter().map(damage).collect();
     for stored in &record.events {
         match Event::read(&stored.body, stored.sequence) {
-            Ok(event) => past.apply(&event),
+            Ok(event) => {
+                past.apply(&event);
+                let kept = snapshots.iter().filter(|row| row.event_count == bigint(event.sequence));
+                let hash = stored.hash();
+                differences.extend(
+                    kept.filter_map(|row| compare::snapshot(&shared.keys, row, past.state(), hash)),
+                );
+            }
             Err(error) => {
                 differences.push(Mismatch {
                     what: format!("event {}", stored.sequence),
@@ -101,6 +111,10 @@ async fn replay(shared: &Shared, id: WorkflowId, stored: Stored) -> ReplayRespon
         differences,
         signatures_valid: verdict.valid,
     }
+}
+
+fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn damage(finding: &sluice_proto::verify::Finding) -> Mismatch {

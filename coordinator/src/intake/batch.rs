@@ -20,7 +20,7 @@ use crate::coordinator::{Shared, now};
 use crate::store::attempts::{self, AttemptKey, Dropped, StoredAttempt, Unchanged};
 use crate::store::dead_letters::{self, NewLetter};
 use crate::store::runs::RunRow;
-use crate::store::{StoreError, approvals, events, requests, runs, templates, timers};
+use crate::store::{StoreError, approvals, events, requests, runs, snapshots, templates, timers};
 
 /// What became of an input.
 pub(crate) enum Verdict {
@@ -279,6 +279,9 @@ async fn write(
         insert_new_runs(transaction, working, &new_runs).await?;
     }
     events::insert(transaction, &working.events).await?;
+    if !working.snapshots.is_empty() {
+        snapshots::insert(transaction, &working.snapshots).await?;
+    }
     // Like everywhere, in the order of the keys: whoever waits for a row does not wait in a circle.
     let mut deleted = working.deleted.clone();
     deleted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

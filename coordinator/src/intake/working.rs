@@ -9,7 +9,7 @@ use sluice_engine::{
     Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Situation, State, WishedTimer, advance,
 };
 use sluice_proto::api::CancelCleanup;
-use sluice_proto::event::{EVENT_VERSION, Event, RetryStep};
+use sluice_proto::event::{EVENT_VERSION, Event, EventBody, RetryStep};
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::seal::{GENESIS_HASH, hex};
 use sluice_proto::timestamp::Timestamp;
@@ -22,11 +22,13 @@ use crate::cloud_event;
 use crate::coordinator::Shared;
 use crate::dispatcher::{self, Dispatch};
 use crate::loader::LoadedRun;
+use crate::snapshot::{self, Followed};
 use crate::store::StoreError;
 use crate::store::approvals::ApprovalRow;
 use crate::store::attempts::{AttemptKey, StoredAttempt, Unchanged};
 use crate::store::events::EventRow;
 use crate::store::runs::RunRow;
+use crate::store::snapshots::SnapshotRow;
 use crate::store::timers::TimerRow;
 
 /// A run with what the batch has made of it so far.
@@ -48,6 +50,7 @@ pub(super) struct WorkingRun {
 pub(super) struct Working {
     pub(super) runs: HashMap<String, WorkingRun>,
     pub(super) events: Vec<EventRow>,
+    pub(super) snapshots: Vec<SnapshotRow>,
     pub(super) feed: Vec<(String, Bytes)>,
     pub(super) created: HashMap<AttemptKey, (StoredAttempt, AttemptDraft)>,
     /// Deleted attempts, with what must still be so.
@@ -140,48 +143,54 @@ impl Working {
         Ok(Ok(()))
     }
 
+    /// Writes down what became true, and keeps the state after every tenth event.
     fn record(
         &mut self,
         shared: &Shared,
         id: &WorkflowId,
-        state: State,
-        events: Vec<NewEvent>,
+        mut state: State,
+        mut events: Vec<NewEvent>,
         moment: Moment,
     ) -> Result<(), StoreError> {
         let Some(run) = self.runs.get_mut(id.as_str()) else { return Ok(()) };
+        let mut followed = Followed::up_to(state.sequence, &run.state);
         let mut sequence = run.state.sequence;
-        for event in events {
-            sequence += 1;
-            let event = Event {
-                event_id: uuid::Uuid::now_v7().to_string(),
-                workflow_id: id.clone(),
-                parent_workflow_id: state.parent_workflow_id.clone(),
-                sequence,
-                step_id: event.step,
-                timestamp: moment.now,
-                event_version: EVENT_VERSION,
-                prev_hash: hex(&run.last_hash),
-                key_id: shared.key.key_id().to_owned(),
-                body: event.body,
-            };
-            let sealed = shared.key.seal(&event).map_err(|error| StoreError::Unreadable {
-                what: "new event".to_owned(),
-                cause: error.to_string(),
-            })?;
-            if let Some(body) = cloud_event::encode(&event, &sealed.body) {
-                let slug = template::slug(&run.template.file).replace('.', "-");
-                let subject = shared.bus.subjects().event(&slug, id, event.body.action());
-                self.feed.push((subject, body));
+        while !events.is_empty() {
+            let mut kept = Vec::new();
+            for event in events.drain(..) {
+                sequence += 1;
+                let event = run.event(shared, id, &state, sequence, event, moment);
+                let sealed = shared.key.seal(&event).map_err(|error| StoreError::Unreadable {
+                    what: "new event".to_owned(),
+                    cause: error.to_string(),
+                })?;
+                if let Some(body) = cloud_event::encode(&event, &sealed.body) {
+                    let slug = template::slug(&run.template.file).replace('.', "-");
+                    let subject = shared.bus.subjects().event(&slug, id, event.body.action());
+                    self.feed.push((subject, body));
+                }
+                run.last_hash = sealed.hash;
+                self.events.push(EventRow {
+                    started_month: run.started_month,
+                    workflow_id: id.to_string(),
+                    sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
+                    body: sealed.body,
+                    signature: sealed.signature.to_vec(),
+                });
+                if let Some(state) = followed.after(&event) {
+                    let made = snapshot::make(&shared.key, state, run.last_hash, moment.now)?;
+                    self.snapshots.push(made.0);
+                    kept.push(made.1);
+                }
             }
-            run.last_hash = sealed.hash;
-            self.events.push(EventRow {
-                started_month: run.started_month,
-                workflow_id: id.to_string(),
-                sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
-                body: sealed.body,
-                signature: sealed.signature.to_vec(),
-            });
+            // That a state was kept is an event too, behind those of the input, and may be a tenth one.
+            for note in kept {
+                let body = EventBody::CreateSnapshot(note);
+                sluice_engine::apply(&mut state, None, &body, moment.now);
+                events.push(NewEvent { step: None, body });
+            }
         }
+        debug_assert!(followed.is_none_or(&state), "a fold of the events gives another state");
         run.state = Arc::new(state);
         Ok(())
     }
@@ -290,6 +299,29 @@ impl Working {
 }
 
 impl WorkingRun {
+    fn event(
+        &self,
+        shared: &Shared,
+        id: &WorkflowId,
+        state: &State,
+        sequence: u64,
+        event: NewEvent,
+        moment: Moment,
+    ) -> Event {
+        Event {
+            event_id: uuid::Uuid::now_v7().to_string(),
+            workflow_id: id.clone(),
+            parent_workflow_id: state.parent_workflow_id.clone(),
+            sequence,
+            step_id: event.step,
+            timestamp: moment.now,
+            event_version: EVENT_VERSION,
+            prev_hash: hex(&self.last_hash),
+            key_id: shared.key.key_id().to_owned(),
+            body: event.body,
+        }
+    }
+
     pub(super) fn has_changed(&self) -> bool {
         self.expected_sequence.unwrap_or(0) != self.state.sequence
     }

@@ -7,9 +7,11 @@ use sluice_engine::template::Template;
 use sluice_engine::{State, current_step, wishes};
 use sluice_proto::api::Mismatch;
 use sluice_proto::seal::hex;
+use sluice_proto::verify::KeyRing;
 
 use crate::store::outstanding::Outstanding;
 use crate::store::runs::{Projection, RunHead};
+use crate::store::snapshots::SnapshotRow;
 
 /// The run's row, column by column.
 pub(crate) fn row(
@@ -44,6 +46,25 @@ pub(crate) fn row(
 /// The hash that the run's row keeps of its last event.
 pub(crate) fn last_hash(head: &RunHead, last: [u8; 32]) -> Option<Mismatch> {
     mismatch("runs.last_hash", json!(hex(&head.last_hash)), json!(hex(&last)))
+}
+
+/// A kept state, against the fold up to the same event.
+pub(crate) fn snapshot(
+    keys: &KeyRing,
+    row: &SnapshotRow,
+    state: &State,
+    last_hash: [u8; 32],
+) -> Option<Mismatch> {
+    let what = format!("snapshots.{}", row.event_count);
+    if row.format != crate::snapshot::FORMAT {
+        return None;
+    }
+    let (stored, replayed) = match crate::snapshot::open(keys, row) {
+        Err(error) => (json!(error), json!(state)),
+        Ok(kept) if kept == *state && row.last_hash == last_hash => return None,
+        Ok(kept) => (json!(kept), json!(state)),
+    };
+    Some(Mismatch { what, stored, replayed })
 }
 
 /// Locks, approvals, attempts and timers.

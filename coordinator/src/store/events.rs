@@ -39,19 +39,23 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Every event of these runs in order, by run. The months keep other partitions out of the search.
-pub(crate) async fn find_all(
+/// The events of these runs in order, by run; of each those behind its number. The months keep other
+/// partitions out of the search.
+pub(crate) async fn find_behind(
     connection: &mut PgConnection,
     months: &[time::Date],
-    ids: &[String],
+    runs: &[(String, i64)],
 ) -> Result<HashMap<String, Vec<Event>>, StoreError> {
     let rows = sqlx::query(
-        "select workflow_id, sequence, body from events
-          where started_month = any($1) and workflow_id = any($2)
-          order by workflow_id, sequence",
+        "select e.workflow_id, e.sequence, e.body
+           from unnest($2::text[], $3::bigint[]) as u (id, behind)
+           join events e on e.workflow_id = u.id and e.sequence > u.behind
+          where e.started_month = any($1)
+          order by e.workflow_id, e.sequence",
     )
     .bind(months)
-    .bind(ids)
+    .bind(column(runs, |run| run.0.clone()))
+    .bind(column(runs, |run| run.1))
     .fetch_all(connection)
     .await?;
     let mut events: HashMap<String, Vec<Event>> = HashMap::new();

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (11, "locks", include_str!("../../migrations/0011_locks.sql")),
     (12, "dead_letters", include_str!("../../migrations/0012_dead_letters.sql")),
     (20, "breakers", include_str!("../../migrations/0020_breakers.sql")),
+    (30, "snapshots", include_str!("../../migrations/0030_snapshots.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[
@@ -23,6 +24,7 @@ const GRANTS: &[&str] = &[
     "select grant_run_time_timers($1::name)",
     "select grant_operations($1::name)",
     "select grant_run_time_breakers($1::name)",
+    "select grant_run_time_snapshots($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.

@@ -10,6 +10,7 @@ mod migrate;
 pub(crate) mod outstanding;
 pub(crate) mod requests;
 pub(crate) mod runs;
+pub(crate) mod snapshots;
 pub(crate) mod templates;
 pub(crate) mod timers;
 pub(crate) mod watch;

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
 use sluice_engine::{Cancel, Decision, Input, Retry, Suspend, wishes};
+use sluice_proto::event::Annotate;
 
 use crate::run::{Run, failure, success};
 
-const TEXTS: [&str; 4] = [
+pub(crate) const TEXTS: [&str; 4] = [
     "on_cancel: undo
 steps:
   - id: plan
@@ -58,7 +59,7 @@ error_recovery: {max_workflow_retries: 2}
 
 /// What happens next, in numbers that are read against what is outstanding.
 #[derive(Clone, Debug)]
-enum Move {
+pub(crate) enum Move {
     Answer(usize, Value),
     Fail(usize, Option<bool>),
     Lose(usize, usize),
@@ -73,6 +74,7 @@ enum Move {
     Retry(usize),
     Suspend,
     Continue,
+    Annotate,
 }
 
 fn answer() -> impl Strategy<Value = Value> {
@@ -87,7 +89,7 @@ fn answer() -> impl Strategy<Value = Value> {
     })
 }
 
-fn moves() -> impl Strategy<Value = Move> {
+pub(crate) fn moves() -> impl Strategy<Value = Move> {
     let which = 0..4_usize;
     prop_oneof![
         6 => (which.clone(), answer()).prop_map(|(n, answer)| Move::Answer(n, answer)),
@@ -104,11 +106,12 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => which.prop_map(Move::Retry),
         1 => Just(Move::Suspend),
         3 => Just(Move::Continue),
+        1 => Just(Move::Annotate),
         1 => (0..40_000_u64).prop_map(Move::Wait),
     ]
 }
 
-fn input(run: &Run, one: Move) -> Option<Input> {
+pub(crate) fn input(run: &Run, one: Move) -> Option<Input> {
     let wishes = wishes(&run.template, &run.state);
     let attempt = |n: usize| wishes.attempts.get(n % wishes.attempts.len().max(1)).cloned();
     let lock = |n: usize| wishes.locks.get(n % wishes.locks.len().max(1)).cloned();
@@ -157,6 +160,7 @@ fn input(run: &Run, one: Move) -> Option<Input> {
         }
         Move::Suspend => Some(Input::Suspend(Suspend::default())),
         Move::Continue => Some(Input::Continue { by: String::new() }),
+        Move::Annotate => Some(Input::Annotate(Annotate::default())),
         Move::Wait(_) => None,
     }
 }

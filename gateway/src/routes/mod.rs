@@ -20,6 +20,7 @@ mod ready;
 mod replay;
 mod resume;
 mod retry;
+mod snapshots;
 mod state;
 mod state_at;
 mod status;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Route> {
         verify::route(),
         replay::route(),
         state_at::route(),
+        snapshots::route(),
         diff::route(),
         annotate::route(),
         state::route(),

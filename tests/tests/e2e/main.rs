@@ -21,5 +21,6 @@ mod record;
 mod record_mutations;
 mod record_past;
 mod record_rich;
+mod record_snapshots;
 mod waits;
 mod why;
