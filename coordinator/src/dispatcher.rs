@@ -95,6 +95,7 @@ pub(crate) fn dispatch(
         budget: None,
         insights: recent_insights(state),
         locks: draft.locks.clone(),
+        recovery: draft.recovery.clone(),
         command_id: id.clone(),
     };
     let body = match serde_json::to_vec(&command) {

@@ -6,6 +6,7 @@ use crate::apply::apply;
 use crate::breaker;
 use crate::decide::{Input, Refused, Situation, decide};
 use crate::event::NewEvent;
+use crate::lesson;
 use crate::plan::plan;
 use crate::state::State;
 use crate::wish::{Effect, effects};
@@ -39,9 +40,11 @@ pub fn advance(
     let mut asked = breaker::Asked::new(situation, before);
     let mut state = before.clone();
     let mut events = Vec::with_capacity(pending.len() + 2);
+    let mut learned = Vec::new();
     loop {
         for event in pending.drain(..) {
             asked.hear(&state, &event);
+            learned.extend(lesson::learned(situation, &state, &event));
             apply(&mut state, event.step.as_deref(), &event.body, situation.now);
             events.push(event);
         }
@@ -56,6 +59,7 @@ pub fn advance(
     let mut effects = effects(situation.template, situation.agents, before, &state);
     effects.extend(released_at_once(before, &events));
     effects.extend(asked.effects(before, &state));
+    effects.extend(learned);
     Ok(Advance { state, events, effects })
 }
 

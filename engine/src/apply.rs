@@ -155,7 +155,7 @@ fn complete_step(state: &mut State, step: &str, complete: &CompleteStep, at: Tim
 
 fn fail_step(state: &mut State, step: &str, fail: &FailStep, at: Timestamp) {
     if !fail.is_final {
-        return;
+        return diagnose(state, step, fail);
     }
     if let Work::Step { step, job: Job::Undo } = Work::parse(step) {
         return undoing_failed(state, step, fail, at);
@@ -181,6 +181,16 @@ fn fail_step(state: &mut State, step: &str, fail: &FailStep, at: Timestamp) {
             go(state, step, &fail.next, at);
         }
     }
+}
+
+/// A failure that is not final yet leaves the position as it is, or has another agent look at it first.
+fn diagnose(state: &mut State, step: &str, fail: &FailStep) {
+    let Some((by, position)) = fail.diagnosed_by.clone().zip(state.active.get_mut(step)) else {
+        return;
+    };
+    let (error, error_type) = (fail.error.clone(), fail.error_type.clone());
+    position.phase = Phase::Diagnosing { by, error, error_type };
+    position.due_at = None;
 }
 
 /// Recorded, and no reason to go anywhere else.
@@ -227,6 +237,10 @@ fn retry_step(state: &mut State, path: &str, retry: &RetryStep) {
             if let Some(position) = state.active.get_mut(step) {
                 // A position in a queue keeps its place; the next wait is counted from `due_at`.
                 (position.attempt, position.due_at) = (next, due_at);
+                position.recovery.clone_from(&retry.recovery);
+                if matches!(position.phase, Phase::Diagnosing { .. }) {
+                    position.phase = Phase::Ready;
+                }
             }
             if let Some(record) = state.steps.get_mut(step) {
                 record.retries += 1;
@@ -252,6 +266,7 @@ fn pause_workflow(state: &mut State, step: &str, pause: &PauseWorkflow, at: Time
                 lock: None,
                 due_at: None,
                 by_person: false,
+                recovery: None,
                 phase,
             };
             state.active.insert(step.to_owned(), position);
@@ -362,6 +377,7 @@ fn enter(state: &mut State, step: &str, lock: Option<String>, from: Option<&str>
         lock,
         due_at: None,
         by_person: false,
+        recovery: None,
         phase: Phase::Ready,
     };
     match branch_of(step) {

@@ -194,8 +194,10 @@ impl<'s> Asked<'s> {
                     .is_none_or(|held_up| held_up.in_flight.iter().any(|n| n.starts_with(&begun)))
                     .then_some((path, visit))
             };
-            asked.admitted =
-                workable(situation.template, before).filter_map(asked_before).collect();
+            asked.admitted = workable(situation.template, before)
+                .filter_map(asked_before)
+                .chain(diagnosed(before))
+                .collect();
         }
         asked
     }
@@ -308,6 +310,15 @@ fn workable<'a>(
         (calls && ready && state.has_lock(path, position) && template.breaker(&step.path).is_some())
             .then(|| (path.clone(), position.visit, step.path.clone()))
     })
+}
+
+/// Positions that were let through, and go on once it is known why they failed.
+fn diagnosed(state: &State) -> impl Iterator<Item = (String, u32)> + '_ {
+    let diagnosed = state
+        .active
+        .iter()
+        .filter(|(_, position)| matches!(position.phase, Phase::Diagnosing { .. }));
+    diagnosed.map(|(path, position)| (path.clone(), position.visit))
 }
 
 /// Whether the agent of this position has not answered before.

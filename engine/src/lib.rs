@@ -14,6 +14,7 @@ mod escalation;
 mod event;
 pub mod expr;
 mod fan;
+pub mod lesson;
 mod notification;
 mod past;
 mod path;

@@ -32,9 +32,15 @@ pub(crate) enum Job {
     Announcement,
     /// Undoing what its agent did before it failed.
     Undo,
+    /// Finding out why its agent keeps failing.
+    Diagnosis,
 }
 
 impl Job {
+    /// Those that have a path of their own.
+    const AROUND: [Self; 5] =
+        [Self::Gate, Self::Risk, Self::Announcement, Self::Undo, Self::Diagnosis];
+
     fn suffix(self) -> &'static str {
         match self {
             Self::Own => "",
@@ -42,6 +48,7 @@ impl Job {
             Self::Risk => ".risk",
             Self::Announcement => ".announce",
             Self::Undo => ".undo",
+            Self::Diagnosis => ".diagnose",
         }
     }
 
@@ -59,8 +66,8 @@ impl<'a> Work<'a> {
             return Self::Notification(path);
         }
         let of_step = path.split('.').count() % 2 == 1;
-        let mut jobs = [Job::Gate, Job::Risk, Job::Announcement, Job::Undo].into_iter();
-        let found = jobs.find_map(|job| Some((path.strip_suffix(job.suffix())?, job)));
+        let found =
+            Job::AROUND.into_iter().find_map(|job| Some((path.strip_suffix(job.suffix())?, job)));
         let (step, job) = found.filter(|_| !of_step).unwrap_or((path, Job::Own));
         Self::Step { step, job }
     }
@@ -122,6 +129,7 @@ mod tests {
         check("review", Work::Step { step: "review", job: Job::Own });
         check("review.gate", Work::Step { step: "review", job: Job::Gate });
         check("fan.left.review.gate", Work::Step { step: "fan.left.review", job: Job::Gate });
+        check("review.diagnose", Work::Step { step: "review", job: Job::Diagnosis });
         check("gate", Work::Step { step: "gate", job: Job::Own });
         check("workflow_failed.notify.0", Work::Notification("workflow_failed.notify.0"));
         check("fan.left.gate", Work::Step { step: "fan.left.gate", job: Job::Own });

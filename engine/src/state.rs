@@ -9,7 +9,7 @@ use sluice_proto::event::{
     CaptureInsight, Next, Notify, Outcome, PauseWorkflow, Status, StepStatus,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
-use sluice_proto::message::Usage;
+use sluice_proto::message::{Recovery, Usage};
 use sluice_proto::timestamp::Timestamp;
 
 use crate::path::{branch_of, fan_of, is_within};
@@ -222,6 +222,9 @@ pub struct Position {
     /// A person had the run go on from here.
     #[serde(default)]
     pub by_person: bool,
+    /// What its agent is told about the failure before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// What the step waits for.
     pub phase: Phase,
 }
@@ -263,6 +266,15 @@ pub enum Phase {
     Compensating {
         /// Where the run goes then.
         next: Next,
+    },
+    /// Another agent, which finds out why the step's own keeps failing.
+    Diagnosing {
+        /// Who.
+        by: AgentName,
+        /// The failure, for people.
+        error: String,
+        /// Its stable word.
+        error_type: String,
     },
     /// A person.
     Waiting {

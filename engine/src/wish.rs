@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
 use sluice_proto::ids::AgentName;
-use sluice_proto::message::{CommandKind, CommandLock};
+use sluice_proto::message::{CommandKind, CommandLock, Recovery};
 use sluice_proto::timestamp::Timestamp;
 
 use crate::breaker::BreakerChange;
 use crate::expr::{Missing, Text};
+use crate::lesson::LessonChange;
 use crate::path::Job;
 use crate::scope::RunScope;
 use crate::state::{HeldLock, Phase, Position, State};
@@ -178,6 +179,9 @@ fn wish_for_position(
                 wishes.attempts.push(undo);
             }
         }
+        Phase::Diagnosing { by, .. } => {
+            wishes.attempts.push(attempt(Job::Diagnosis, CommandKind::Diagnose, by.clone()));
+        }
         Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
         // What is in them has wishes of its own.
         Phase::Branches => {}
@@ -208,7 +212,12 @@ pub struct AttemptDraft {
     pub queue_timeout_ms: Option<u64>,
     /// Locks that the run holds.
     pub locks: Vec<CommandLock>,
+    /// What is known about the failure after which it is tried again.
+    pub recovery: Option<Recovery>,
 }
+
+/// How long a diagnosis may take, and how long it may wait for a worker, milliseconds.
+const DIAGNOSIS_MS: u64 = 120_000;
 
 /// Fills in what the command of a wished attempt says.
 #[must_use]
@@ -222,7 +231,9 @@ pub fn draft(
     let step = template.step(&wish.path_of_step());
     // Asking a model costs money but can be repeated; telling people is repeated rather than lost.
     let (claim, idempotent) = match wish.kind {
-        CommandKind::AgentCall | CommandKind::Compensate => (traits.effects, traits.idempotent),
+        CommandKind::AgentCall | CommandKind::Compensate | CommandKind::Diagnose => {
+            (traits.effects, traits.idempotent)
+        }
         CommandKind::Gate | CommandKind::RiskAssessment => (true, true),
         CommandKind::ApprovalRequest | CommandKind::Notification => (false, true),
     };
@@ -230,8 +241,14 @@ pub fn draft(
     let timeout_ms = match step.and_then(|step| step.timeout_ms) {
         Some(timeout_ms) if own => timeout_ms,
         _ if own => traits.timeout_ms,
+        _ if wish.kind == CommandKind::Diagnose => DIAGNOSIS_MS,
         _ => DEFAULT_TIMEOUT_MS,
     };
+    let queue_timeout_ms = match wish.kind {
+        CommandKind::Diagnose => Some(DIAGNOSIS_MS),
+        _ => step.and_then(|step| step.queue_timeout_ms).filter(|_| own),
+    };
+    let position = state.active.get(&wish.path).filter(|_| wish.kind == CommandKind::AgentCall);
     AttemptDraft {
         urgent: template.urgent,
         payload: payload(template, state, step, &wish),
@@ -239,7 +256,8 @@ pub fn draft(
         idempotent,
         locks: held_locks(state, &wish.path_of_step()),
         timeout_ms,
-        queue_timeout_ms: step.and_then(|step| step.queue_timeout_ms).filter(|_| own),
+        queue_timeout_ms,
+        recovery: position.and_then(|position| position.recovery.clone()),
         wish,
     }
 }
@@ -265,6 +283,10 @@ fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &Wishe
             payload["action"] = json!("rollback");
             payload
         }
+        (CommandKind::Diagnose, Some(StepKind::AgentCall(call))) => {
+            let sent = scope.with(|scope| call.payload.render(scope).value);
+            symptoms(state, &path, call, sent)
+        }
         (
             CommandKind::Gate,
             Some(StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })),
@@ -286,6 +308,22 @@ fn payload(template: &Template, state: &State, step: Option<&Step>, wish: &Wishe
         (CommandKind::ApprovalRequest, _) => announcement(state, &path),
         _ => json!({}),
     }
+}
+
+/// What is known of a step that keeps failing.
+fn symptoms(state: &State, path: &str, call: &AgentCall, sent: Value) -> Value {
+    let Some(position) = state.active.get(path) else { return json!({}) };
+    let Phase::Diagnosing { error, error_type, .. } = &position.phase else { return json!({}) };
+    json!({
+        "action": "diagnose",
+        "step_id": path,
+        "agent": call.agent,
+        "payload": sent,
+        "error": error,
+        "error_type": error_type,
+        "attempts": position.attempt,
+        "recovery": position.recovery,
+    })
 }
 
 fn gate_payload(
@@ -397,6 +435,15 @@ pub enum Effect {
         step: String,
         /// What becomes of it.
         change: BreakerChange,
+    },
+    /// Remember what became of a failure of this signature.
+    Learn {
+        /// Whose failure.
+        agent: AgentName,
+        /// Names failures that are alike.
+        signature: String,
+        /// What became of it.
+        change: LessonChange,
     },
     /// Wake the run at that moment.
     StartTimer(WishedTimer),

@@ -31,6 +31,8 @@ mod locks;
 mod loops;
 #[path = "core/properties.rs"]
 mod properties;
+#[path = "core/recovery.rs"]
+mod recovery;
 #[path = "core/refusals.rs"]
 mod refusals;
 #[path = "core/retries.rs"]

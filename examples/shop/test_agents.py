@@ -219,6 +219,13 @@ class OtherWorkflows(Case):
             self.call("infrastructure", step, action=action, branch=it["branch"], task_description="Add a queue")
         self.assertEqual(self.git("show", f"{it['branch']}:infrastructure.json"), self.git("show", "main:infrastructure.json"))
 
+    def test_a_failure_is_looked_into(self):
+        asked = {"step_id": "merge", "error": "no answer", "attempts": 3}
+        found = self.call("supervisor", "merge.diagnose", action="diagnose", error_type="http_503", **asked)
+        self.assertEqual(found["summary"], "merge: the service behind the agent has troubles of its own")
+        found = self.call("supervisor", "merge.diagnose", _visit=2, action="diagnose", error_type="timeout", **asked)
+        self.assertEqual(found["advice"], "do less at once, or allow more time")
+
     def test_documents_only_get_a_branch_of_their_own(self):
         plan = self.call("supervisor", "analyze", action="analyze", task_description="Fix typos in the documentation")
         self.assertEqual((plan["documents_only"], plan["confidence"]), (True, 0.9))

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{AgentName, WorkflowId};
-use crate::message::Usage;
+use crate::message::{Recovery, Usage};
 use crate::timestamp::Timestamp;
 
 pub use approval::{ApproveGate, PauseWorkflow, RejectGate, ResumeWorkflow};
@@ -357,6 +357,9 @@ pub struct FailStep {
     /// The agent is asked to undo what it did before the run goes there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compensates: bool,
+    /// Not final yet: this agent is asked what is wrong, and then the step is tried once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosed_by: Option<AgentName>,
     /// What the step leaves in `outputs` besides the error, when final.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub result: Map<String, Value>,
@@ -373,6 +376,9 @@ pub struct RetryStep {
     pub backoff_delay: f64,
     /// Real start, with jitter.
     pub next_retry_at: Timestamp,
+    /// What the agent is told about the failure, where the step's tier says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Set when a person asked for it, after the run had failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<RetryCommand>,

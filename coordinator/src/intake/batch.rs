@@ -49,6 +49,11 @@ pub(super) async fn commit(
     });
     let templates = known.iter().map(|template| &**template).chain(started);
     working.breakers.load(&mut connection, templates).await?;
+    let agent_of = |item: &Item| match &item.work {
+        Work::Lost { id, .. } => Some(outstanding.get(&AttemptKey::from(id))?.agent.clone()),
+        _ => None,
+    };
+    working.lessons.load(&mut connection, items, agent_of).await?;
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         let repeated = match item.work.request() {
@@ -291,6 +296,7 @@ async fn write(
         return Err(StoreError::Conflict);
     }
     working.breakers.write(transaction, moment.now).await?;
+    working.lessons.write(transaction, moment.now).await?;
     let dropped = match unfenced.is_empty() {
         true => Vec::new(),
         false => attempts::take_out(transaction, &unfenced).await?,

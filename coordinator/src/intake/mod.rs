@@ -7,6 +7,7 @@ mod batch;
 mod breakers;
 mod control;
 mod item;
+mod lessons;
 mod locks;
 pub(crate) mod results;
 pub(crate) mod working;

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 
 use super::breakers::WorkingBreakers;
 use super::control;
+use super::lessons::WorkingLessons;
 use super::locks::LockOp;
 use crate::cloud_event;
 use crate::coordinator::Shared;
@@ -61,6 +62,7 @@ pub(super) struct Working {
     pub(super) timers_started: Vec<TimerRow>,
     pub(super) timers_stopped: Vec<TimerRow>,
     pub(super) breakers: WorkingBreakers,
+    pub(super) lessons: WorkingLessons,
     /// What cancellations clean up, by run.
     pub(super) cleanups: HashMap<String, CancelCleanup>,
 }
@@ -127,6 +129,7 @@ impl Working {
             now: moment.now,
             jitter: fastrand::f64() * 2.0 - 1.0,
             breakers: self.breakers.of(&run.template),
+            lessons: self.lessons.known(),
         };
         let Advance { state, events, effects } = match advance(&situation, &run.state, input) {
             Ok(advance) => advance,
@@ -238,6 +241,9 @@ impl Working {
                 if let Some(run) = self.runs.get(id.as_str()) {
                     self.breakers.change(&run.template, step, &change);
                 }
+            }
+            Effect::Learn { agent, signature, change } => {
+                self.lessons.learn(agent.to_string(), signature, &change);
             }
             Effect::StartTimer(wish) => self.timers_started.push(timer_row(id, &wish)),
             Effect::StopTimer(wish) => {

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (12, "dead_letters", include_str!("../../migrations/0012_dead_letters.sql")),
     (20, "breakers", include_str!("../../migrations/0020_breakers.sql")),
     (30, "snapshots", include_str!("../../migrations/0030_snapshots.sql")),
+    (31, "lessons", include_str!("../../migrations/0031_lessons.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[
@@ -25,6 +26,7 @@ const GRANTS: &[&str] = &[
     "select grant_operations($1::name)",
     "select grant_run_time_breakers($1::name)",
     "select grant_run_time_snapshots($1::name)",
+    "select grant_run_time_lessons($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.

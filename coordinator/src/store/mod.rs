@@ -5,6 +5,7 @@ pub(crate) mod attempts;
 pub(crate) mod breakers;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
+pub(crate) mod lessons;
 pub(crate) mod locks;
 mod migrate;
 pub(crate) mod outstanding;

@@ -19,12 +19,13 @@ use sluice_proto::message::{AgentError, Usage};
 use sluice_proto::timestamp::Timestamp;
 
 pub use self::cancel::Cancel;
-pub(crate) use self::result::MAX_ERROR_CHARS;
+pub(crate) use self::result::{MAX_ERROR_CHARS, NOT_EXECUTED, agent_error_type, clip, clip_error};
 pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
 pub use self::suspend::Suspend;
 use crate::attempt::Loss;
 use crate::breaker::Breakers;
 use crate::event::NewEvent;
+use crate::lesson::Lessons;
 use crate::state::State;
 use crate::template::Template;
 use crate::wish::DEADLINE;
@@ -241,6 +242,8 @@ pub struct Situation<'a> {
     pub jitter: f64,
     /// Circuit breakers of the template that are not as new.
     pub breakers: &'a Breakers,
+    /// What is remembered of failures, at least of those that the input tells of.
+    pub lessons: &'a Lessons,
 }
 
 /// What `input` makes true.
@@ -291,7 +294,7 @@ pub(crate) fn decide(
 
 impl Loss {
     /// A loss, told as the worker would have told it.
-    fn report(self) -> Report {
+    pub(crate) fn report(self) -> Report {
         let (code, message, retryable) = match self {
             Self::Interrupted => (
                 "interrupted",

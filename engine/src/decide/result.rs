@@ -1,6 +1,7 @@
 //! An outstanding attempt brought something, or was given up.
 
 mod answer;
+mod diagnosis;
 mod failure;
 mod insight;
 mod message;
@@ -10,8 +11,8 @@ use sluice_proto::event::{EventBody, Next, RollbackStep};
 use sluice_proto::ids::AgentName;
 
 use self::answer::{agent_answered, gate_answered};
-pub(crate) use self::failure::MAX_ERROR_CHARS;
 pub(super) use self::failure::fail_or_retry;
+pub(crate) use self::failure::{MAX_ERROR_CHARS, NOT_EXECUTED, agent_error_type, clip, clip_error};
 use self::insight::{MAX_INSIGHTS, capture};
 use self::message::{delivery_settled, message_settled};
 use super::{Refused, Report, Situation};
@@ -40,6 +41,8 @@ enum OutstandingWork<'t> {
     Message(&'t NotificationStep),
     /// Undoes what the agent did before it failed.
     Undo(&'t AgentCall),
+    /// Finds out why the step's agent keeps failing.
+    Diagnosis,
     /// Tells people about an approval, or delivers a lifecycle notification.
     Delivery,
     /// Waits for its lock, and is decided without anybody once it has it.
@@ -79,6 +82,7 @@ impl<'t> Outstanding<'t> {
                 let effects = situation.agents.traits(&self.agent).effects;
                 situation.template.retry_limits(self.around(), effects).max_retries
             }
+            OutstandingWork::Diagnosis => 0,
             _ => ENGINE_RETRIES,
         }
     }
@@ -111,6 +115,7 @@ fn work<'t>(situation: &Situation<'t>, path: &str) -> Option<OutstandingWork<'t>
     match (job, &step.kind) {
         (Job::Own, StepKind::AgentCall(call)) => Some(OutstandingWork::Agent(call)),
         (Job::Undo, StepKind::AgentCall(call)) => Some(OutstandingWork::Undo(call)),
+        (Job::Diagnosis, StepKind::AgentCall(_)) => Some(OutstandingWork::Diagnosis),
         (Job::Gate, StepKind::AgentCall(AgentCall { gate: Some(Gate::Llm(gate)), .. })) => {
             Some(OutstandingWork::Gate(gate))
         }
@@ -179,6 +184,7 @@ fn succeed(
             };
             vec![NewEvent::of(step, EventBody::RollbackStep(body))]
         }
+        OutstandingWork::Diagnosis => diagnosis::found(situation, state, outstanding, answer),
         OutstandingWork::Unattended => Vec::new(),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn decide(
         next_lock: route::lock_again(situation.template, &rewound, &step),
     };
     let body = RetryStep {
+        recovery: None,
         retry_attempt: used + 1,
         max_retries: limit,
         backoff_delay: backoff::seconds(nominal_ms),

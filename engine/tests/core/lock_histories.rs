@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, json};
 use sluice_engine::breaker::Breakers;
+use sluice_engine::lesson::Lessons;
 use sluice_engine::template::Template;
 use sluice_engine::{Advance, Decision, Effect, Input, Report, Situation, State, advance, wishes};
 use sluice_proto::agents::AgentCatalogue;
@@ -178,6 +179,7 @@ impl<'a> History<'a> {
     ) -> bool {
         let situation = Situation {
             breakers: &Breakers::new(),
+            lessons: &Lessons::new(),
             template: self.template(run),
             agents: self.catalogue,
             now: self.now,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use sluice_engine::attempt::Loss;
 use sluice_engine::breaker::Breakers;
+use sluice_engine::lesson::Lessons;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
     Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation,
@@ -27,6 +28,7 @@ pub(crate) struct Run {
     pub(crate) now: Timestamp,
     pub(crate) jitter: f64,
     pub(crate) breakers: Breakers,
+    pub(crate) lessons: Lessons,
     outstanding: BTreeSet<String>,
 }
 
@@ -66,6 +68,7 @@ impl Run {
             now: Timestamp::parse("2031-03-04T05:06:07Z").unwrap(),
             jitter: 0.0,
             breakers: Breakers::new(),
+            lessons: Lessons::new(),
             outstanding: BTreeSet::new(),
         }
     }
@@ -89,6 +92,7 @@ impl Run {
             now: self.now,
             jitter: self.jitter,
             breakers: &self.breakers,
+            lessons: &self.lessons,
         };
         let Advance { state, events, effects } = advance(&situation, &self.state, input)?;
         let first = self.events.len();
@@ -148,6 +152,12 @@ impl Run {
                 Effect::ChangeBreaker { step, change } => {
                     let breaker = self.breakers.get(step).cloned().unwrap_or_default();
                     changed.push((step.clone(), breaker.after(change)));
+                    continue;
+                }
+                Effect::Learn { agent, signature, change } => {
+                    let key = (agent.to_string(), signature.clone());
+                    let lesson = self.lessons.entry(key).or_default();
+                    *lesson = lesson.after(change);
                     continue;
                 }
                 Effect::OpenApproval(id) => (true, id.clone()),

@@ -13,7 +13,9 @@ pub(crate) fn answer(rng: &mut Rng, template: &Template, kind: CommandKind, step
         Err(failure(rng))
     } else {
         match kind {
-            CommandKind::AgentCall | CommandKind::Compensate => Ok(output(rng)),
+            CommandKind::AgentCall | CommandKind::Compensate | CommandKind::Diagnose => {
+                Ok(output(rng))
+            }
             CommandKind::Gate => Ok(gate(rng, template, step)),
             CommandKind::RiskAssessment => Ok(risk(rng)),
             CommandKind::ApprovalRequest | CommandKind::Notification => Ok(Map::new()),

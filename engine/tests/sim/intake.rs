@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use sluice_engine::attempt::{AttemptRow, Loss};
 use sluice_engine::breaker::{BreakerChange, Breakers};
+use sluice_engine::lesson::Lessons;
 use sluice_engine::{
     Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Report, Situation, State, advance,
     replay,
@@ -255,6 +256,7 @@ impl World<'_> {
         let breakers = breakers.clone();
         let situation = Situation {
             breakers: &breakers,
+            lessons: &Lessons::new(),
             template: &self.scenery.templates[template],
             agents: &self.scenery.agents,
             now: self.moment(),
@@ -309,6 +311,8 @@ impl World<'_> {
             Effect::ChangeBreaker { step, change } => {
                 self.change_breaker(working, run, &step, &change);
             }
+            // Nothing that a run does depends on it.
+            Effect::Learn { .. } => self.counts.count("lessons"),
             Effect::StartTimer(wish) => {
                 working.timers_started.push((run, wish.step, wish.visit, wish.due_at));
             }

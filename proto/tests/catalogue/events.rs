@@ -142,6 +142,7 @@ fn step_bodies() -> Vec<EventBody> {
             },
             exhausted: false,
             compensates: false,
+            diagnosed_by: Some(AgentName::parse("supervisor").unwrap()),
             result: object(json!({"succeeded": ["eu"], "failed": ["us"]})),
         }),
         EventBody::RetryStep(RetryStep {
@@ -149,6 +150,7 @@ fn step_bodies() -> Vec<EventBody> {
             max_retries: 3,
             backoff_delay: 2.5,
             next_retry_at: moment(3),
+            recovery: Some(super::messages::recovery()),
             command: None,
         }),
         EventBody::RollbackStep(RollbackStep {

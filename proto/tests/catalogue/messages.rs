@@ -4,7 +4,7 @@ use serde_json::json;
 use sluice_proto::ids::{AgentName, CommandId, WorkflowId};
 use sluice_proto::message::{
     AgentError, CancelNotice, Claim, ClaimReply, Command, CommandKind, CommandLock, Heartbeat,
-    MESSAGE_VERSION, Refusal, ResultReply, ResultStatus, StepResult, Usage,
+    MESSAGE_VERSION, Recovery, Refusal, ResultReply, ResultStatus, StepResult, Usage,
 };
 
 use super::Direction::{Read, Written};
@@ -56,6 +56,21 @@ fn minimal_command() -> Command {
         budget: None,
         insights: Vec::new(),
         locks: Vec::new(),
+        recovery: None,
+    }
+}
+
+/// What an agent is told about a failure.
+pub(crate) fn recovery() -> Recovery {
+    Recovery {
+        tier: 3,
+        signature: "http_503: no capacity in eu #".into(),
+        error: "no capacity in eu-1".into(),
+        error_type: "http_503".into(),
+        failures: 7,
+        recovered: 5,
+        fix: Some("waited for the quota to be raised".into()),
+        diagnosis: Some(object(json!({"cause": "the quota of eu-1 is used up"}))),
     }
 }
 
@@ -68,6 +83,7 @@ fn full_command() -> Command {
         budget: Some(json!({"cost_usd": 2.5})),
         insights: vec![json!({"insight_type": "security_finding", "content": "token in the log"})],
         locks: vec![CommandLock { name: "deployment:production".into(), fencing_number: 12 }],
+        recovery: Some(recovery()),
         ..minimal_command()
     }
 }

@@ -47,6 +47,7 @@ pub(crate) fn test_command(kind: CommandKind) -> Command {
         budget: None,
         insights: Vec::new(),
         locks: Vec::new(),
+        recovery: None,
     }
 }
 

@@ -149,5 +149,6 @@ pub(crate) fn command(agent: &str, id: &str, kind: CommandKind, payload: Value) 
         budget: None,
         insights: Vec::new(),
         locks: Vec::new(),
+        recovery: None,
     }
 }

@@ -5,7 +5,7 @@ use sluice_proto::event::{EventBody, FailStep, Next, RetryStep};
 use sluice_proto::message::AgentError;
 
 use super::message::{delivery_settled, message_settled};
-use super::{Outstanding, OutstandingWork, after_undoing};
+use super::{Outstanding, OutstandingWork, after_undoing, diagnosis};
 use crate::backoff;
 use crate::decide::{Situation, is_retriable};
 use crate::event::NewEvent;
@@ -17,7 +17,7 @@ use crate::state::State;
 /// Characters kept of an error message.
 pub(crate) const MAX_ERROR_CHARS: usize = 4_000;
 /// Failures of an attempt that its agent was never called for.
-const NOT_EXECUTED: [&str; 3] = ["lock_timeout", "queue_timeout", "command_too_large"];
+pub(crate) const NOT_EXECUTED: [&str; 3] = ["lock_timeout", "queue_timeout", "command_too_large"];
 
 /// Tries again where that is allowed and can help; else the failure takes effect.
 pub(in crate::decide) fn fail_or_retry(
@@ -30,7 +30,7 @@ pub(in crate::decide) fn fail_or_retry(
     let max_retries = outstanding.max_retries(situation);
     let step = outstanding.step();
     let mut fail = FailStep {
-        error: error.message.chars().take(MAX_ERROR_CHARS).collect(),
+        error: clip_error(&error.message),
         error_type: error_type(outstanding, error),
         retriable,
         attempt: outstanding.attempt,
@@ -45,6 +45,7 @@ pub(in crate::decide) fn fail_or_retry(
             max_retries,
             backoff_delay: backoff::seconds(nominal_ms),
             next_retry_at: situation.now.plus_ms(wait_ms),
+            recovery: diagnosis::hint(situation, outstanding, &fail),
             command: None,
         };
         return vec![
@@ -52,7 +53,17 @@ pub(in crate::decide) fn fail_or_retry(
             NewEvent::of(step, EventBody::RetryStep(retry)),
         ];
     }
+    if let Some(by) = diagnosis::doctor(situation, outstanding, &fail) {
+        fail.diagnosed_by = Some(by);
+        return vec![NewEvent::of(step, EventBody::FailStep(fail))];
+    }
     match outstanding.work {
+        OutstandingWork::Diagnosis => {
+            // What counts is why the step failed; that nobody found out more is noted under its own path.
+            let noted = NewEvent::of(&outstanding.path, EventBody::FailStep(fail));
+            let failed = diagnosis::undiagnosed(situation, state, outstanding);
+            std::iter::once(noted).chain(failed).collect()
+        }
         OutstandingWork::Risk(approval) => {
             // Nobody could say how risky it is: then it is high, and a person decides.
             let assessment = Map::from_iter([
@@ -77,14 +88,43 @@ pub(in crate::decide) fn fail_or_retry(
             vec![NewEvent::of(&outstanding.path, EventBody::FailStep(fail))]
         }
         OutstandingWork::Agent(_) | OutstandingWork::Gate(_) | OutstandingWork::Unattended => {
-            fail.is_final = true;
             fail.exhausted = matches!(outstanding.work, OutstandingWork::Agent(..))
                 && !NOT_EXECUTED.contains(&error.code.as_str());
-            let entry = situation.template.error_handling_of(step);
-            fail.compensates = fail.exhausted && entry.is_some_and(|entry| entry.rollback);
-            fail.next = next_after_failure(situation, state, step, &fail);
-            vec![NewEvent::of(step, EventBody::FailStep(fail))]
+            vec![for_good(situation, state, step, fail)]
         }
+    }
+}
+
+/// The failure takes effect.
+pub(super) fn for_good(
+    situation: &Situation<'_>,
+    state: &State,
+    step: &str,
+    mut fail: FailStep,
+) -> NewEvent {
+    fail.is_final = true;
+    let entry = situation.template.error_handling_of(step);
+    fail.compensates = fail.exhausted && entry.is_some_and(|entry| entry.rollback);
+    fail.next = next_after_failure(situation, state, step, &fail);
+    NewEvent::of(step, EventBody::FailStep(fail))
+}
+
+/// So many characters of it.
+pub(crate) fn clip(text: &str, max: usize) -> String {
+    text.chars().take(max).collect()
+}
+
+/// As much of an error message as is kept.
+pub(crate) fn clip_error(message: &str) -> String {
+    clip(message, MAX_ERROR_CHARS)
+}
+
+/// The stable word for what an agent reports.
+pub(crate) fn agent_error_type(error: &AgentError) -> &str {
+    let end = error.code.char_indices().nth(64).map_or(error.code.len(), |(at, _)| at);
+    match &error.code[..end] {
+        "" => "agent_error",
+        code => code,
     }
 }
 
@@ -110,7 +150,6 @@ fn error_type(outstanding: &Outstanding<'_>, error: &AgentError) -> String {
     match outstanding.work {
         // Whatever went wrong with a gate, the run sees one kind of failure.
         OutstandingWork::Gate(..) => "gate_error".to_owned(),
-        _ if error.code.is_empty() => "agent_error".to_owned(),
-        _ => error.code.chars().take(64).collect(),
+        _ => agent_error_type(error).to_owned(),
     }
 }

@@ -4,5 +4,6 @@ mod approval;
 mod cancel;
 mod failures;
 mod pause;
+mod recovery;
 mod retry;
 mod time;

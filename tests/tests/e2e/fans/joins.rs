@@ -51,6 +51,9 @@ async fn failed(world: &World, id: &str, steps: &[&str]) {
     }
 }
 
+/// Template, steps that fail, steps that do not answer, and how each branch ends.
+type Case = (&'static str, &'static [&'static str], &'static [&'static str], [&'static str; 3]);
+
 #[test]
 fn branches_are_joined_as_the_template_says() {
     run(async {
@@ -68,8 +71,7 @@ fn branches_are_joined_as_the_template_says() {
         }
         let world = builder.coordinators(2).start().await;
         let ok = "succeeded";
-        // Template, steps that fail, steps that do not answer, and how each branch ends.
-        let cases: [(&str, &[&str], &[&str], [&str; 3]); 8] = [
+        let cases: [Case; 8] = [
             ("all", &[], &[], [ok, ok, ok]),
             ("all", &["fan.b.do"], &["fan.a.do", "fan.c.do"], ["stopped", "failed", "stopped"]),
             ("collect", &["fan.b.do"], &[], [ok, "failed", ok]),
