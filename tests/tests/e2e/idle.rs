@@ -1,11 +1,14 @@
-//! What a run costs that waits for a person: nothing but its rows.
+//! What a run costs that waits for a person, be it for a month: nothing but its rows.
+
+mod month;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde_json::json;
+use sluice_proto::timestamp::Timestamp;
 use sluice_tests::agents::Agents;
 use sluice_tests::{PATIENCE, World, run};
 
@@ -23,11 +26,26 @@ steps:
   - {id: approve, type: hitl_approval, risk_assessment: {type: override, risk_level: medium, approver_role: tech_lead}, on_approved: workflow_complete, on_rejected: workflow_failed}
 "#;
 
+/// The same under a lock, in a run that has to be over some day.
+const HOLDS: &str = r#"
+name: Holds
+version: "1.0"
+description: Waits for a person with a lock in its hands.
+deadline: 60d
+steps:
+  - {id: plan, type: agent_call, agent: reader, resource_lock: "site:{{ context.n }}", on_success: approve}
+  - {id: approve, type: hitl_approval, resource_lock: "site:{{ context.n }}", risk_assessment: {type: override, risk_level: high}, on_approved: workflow_complete, on_rejected: workflow_failed}
+"#;
+/// One run in so many is of that kind.
+const HOLDS_EVERY: usize = 10;
+
 /// What happens in a window in which nobody asks for anything.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     transactions: u64,
     messages: u64,
+    /// Events that were read: by whoever loads a run.
+    events_read: u64,
 }
 
 /// Counts messages on subjects of this world, and requests to JetStream about its streams.
@@ -55,29 +73,49 @@ async fn transactions(world: &World) -> u64 {
     count.try_into().unwrap()
 }
 
+async fn events_read(world: &World) -> u64 {
+    let rows: i64 = sqlx::query_scalar(
+        "select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint from pg_stat_user_tables
+          where relname like 'events%'",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .unwrap();
+    rows.try_into().unwrap()
+}
+
 async fn cost(world: &World, messages: &AtomicU64) -> Cost {
     // What was done before is counted a second later.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    let read = events_read(world).await;
     let before = (transactions(world).await, messages.load(Ordering::Relaxed));
     tokio::time::sleep(WINDOW).await;
     let after = (transactions(world).await, messages.load(Ordering::Relaxed));
-    Cost { transactions: after.0 - before.0, messages: after.1 - before.1 }
+    Cost {
+        transactions: after.0 - before.0,
+        messages: after.1 - before.1,
+        events_read: events_read(world).await - read,
+    }
 }
 
 async fn count(world: &World, statement: &'static str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(&world.pool).await.unwrap()
 }
 
-/// Starts the runs and waits until nothing is left to do for them.
-async fn pause_runs(world: &World) {
-    let starts = (0..PAUSED).map(|_| world.execute("waits", json!({})));
-    futures::stream::iter(starts).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+/// Starts the runs and waits until nothing is left to do for them; the first ones of either kind come back.
+async fn pause_runs(world: &World) -> [String; 2] {
+    let starts = (0..PAUSED).map(|n| match n % HOLDS_EVERY {
+        0 => world.execute("holds", json!({"n": n})),
+        _ => world.execute("waits", json!({"n": n})),
+    });
+    let ids: Vec<String> = futures::stream::iter(starts).buffered(AT_ONCE).collect().await;
     let until = Instant::now() + PATIENCE * 4;
     let left = "select (select count(*) from attempts) + (select count(*) from runs where status <> 'paused')";
     while count(world, left).await > 0 {
         assert!(Instant::now() < until, "announcements that never end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    [ids[0].clone(), ids[1].clone()]
 }
 
 async fn cached_states(world: &World) -> u64 {
@@ -87,31 +125,62 @@ async fn cached_states(world: &World) -> u64 {
     line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
+/// Whoever was there a month ago can still be answered, and the run knows how long it has waited.
+async fn decide(world: &World, id: &str) {
+    let (status, why) = world.get(&format!("/workflow/{id}/why")).await;
+    assert_eq!(status, 200, "{why}");
+    let since = Timestamp::parse(why["waits"][0]["since"].as_str().unwrap()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let waited_s = now.as_secs().cast_signed() - since.as_micros() / 1_000_000;
+    assert_eq!(waited_s / (24 * 3_600), month::DAYS, "{why:#}");
+    let (status, verified) = world.get(&format!("/workflow/{id}/verify")).await;
+    assert_eq!((status, &verified["valid"]), (200, &json!(true)), "{verified:#}");
+    let (status, answer) = world.resume(id, json!({"approval_decision": "approved"})).await;
+    assert_eq!(status, 200, "{answer}");
+    world.wait_for(id, "completed").await;
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "shows its numbers when asked")]
-fn a_thousand_runs_that_wait_for_people_cost_nothing() {
+fn a_thousand_runs_that_wait_for_people_for_a_month_cost_nothing() {
     run(async {
         let agents = Agents::agreeable().await;
         let yaml = agents.yaml(&[("reader", false)]);
-        let mut world = World::builder().template("waits", WAITS).agents(&yaml).start().await;
+        let world = World::builder().template("waits", WAITS).template("holds", HOLDS);
+        // As everywhere: what nobody is at work on for a day is marked.
+        let mut world = world.agents(&yaml).workflow_ttl_ms(24 * 3_600_000).start().await;
         let messages = count_messages(&world).await;
         let without = cost(&world, &messages).await;
-        pause_runs(&world).await;
+        let decided = pause_runs(&world).await;
         // A coordinator that was not there when they paused keeps nothing of them.
         world.stop_coordinators().await;
+        month::pass(&world).await;
         world.start_coordinator().await;
         let with = cost(&world, &messages).await;
-        println!("in {WINDOW:?} without runs {without:?}, with {PAUSED} paused ones {with:?}");
+        println!(
+            "in {WINDOW:?} without runs {without:?}, with {PAUSED} that have been paused for {} days {with:?}",
+            month::DAYS
+        );
         assert!(without.transactions > 20 && without.messages > 20, "{without:?} measures nothing");
         // Sweeps do not come to the tick; one statement or message a run would be a thousand more.
         let most = |n: u64| n + n / 4 + 20;
         assert!(with.transactions <= most(without.transactions), "{without:?} {with:?}");
         assert!(with.messages <= most(without.messages), "{without:?} {with:?}");
+        assert_eq!(with.events_read, 0, "nobody looks at a run that waits");
         assert_eq!(cached_states(&world).await, 0);
-        assert_eq!(
-            count(&world, "select count(*) from runs where status = 'paused'").await,
-            PAUSED as i64
-        );
+        let paused = "select count(*) from runs where status = 'paused'";
+        assert_eq!(count(&world, paused).await, PAUSED as i64);
+        let left = "select (select count(*) from attempts) + (select count(*) from lock_waiters)";
+        assert_eq!(count(&world, left).await, 0);
+        let read = events_read(&world).await;
+        for id in &decided {
+            decide(&world, id).await;
+        }
+        let until = Instant::now() + PATIENCE;
+        while events_read(&world).await == read {
+            assert!(Instant::now() < until, "reading of events is not counted");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         world.stop().await;
     });
 }
