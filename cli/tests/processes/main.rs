@@ -30,3 +30,5 @@ mod starting;
 mod stopping;
 #[cfg(feature = "full")]
 mod tasks;
+#[cfg(feature = "full")]
+mod troubles;
