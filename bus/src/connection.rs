@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use bytes::Bytes;
+use futures::StreamExt;
 use sluice_proto::subject::Subjects;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -173,13 +174,21 @@ impl Bus {
         self.inner.connections.clone()
     }
 
-    /// Returns once everything published so far has left this process.
+    /// Returns once the server has carried out everything that was sent so far: what was published is on
+    /// its way, subscriptions stand, and what it still delivered to those given up has arrived.
     ///
     /// # Errors
     /// The connection is down for too long.
     pub async fn flush(&self) -> Result<(), BusError> {
-        let flushed = timeout(SEND_TIMEOUT, self.inner.client.flush()).await;
-        flushed.map_err(|_| BusError::Timeout)?.map_err(BusError::client)
+        // A server goes through a connection in order, so an echo comes behind everything before it.
+        let echo = async {
+            let client = &self.inner.client;
+            let inbox = client.new_inbox();
+            let mut echoes = client.subscribe(inbox.clone()).await.map_err(BusError::client)?;
+            client.publish(inbox, Bytes::new()).await.map_err(BusError::client)?;
+            echoes.next().await.map(drop).ok_or(BusError::NotConnected)
+        };
+        timeout(SEND_TIMEOUT, echo).await.map_err(|_| BusError::Timeout)?
     }
 
     /// Sends what is still to be sent, ends every subscription and closes the connection.

@@ -20,7 +20,8 @@ const NAME: &str = "sluice";
 const QUEUE: &str = "sluice-api";
 
 impl Bus {
-    /// Serves `verbs` (`workflow.execute`), one endpoint each, together with every other coordinator.
+    /// Serves `verbs` (`workflow.execute`), one endpoint each, together with every other coordinator. Whoever
+    /// asks from now on finds it.
     ///
     /// # Errors
     /// A version that is not semantic, or a lost connection.
@@ -46,6 +47,7 @@ impl Bus {
             let named = requests.map(move |inner| ApiRequest::new(&bus, &verb, inner));
             endpoints.push(named.boxed());
         }
+        self.flush().await?;
         Ok(ApiService { service: Some(service), requests: select_all(endpoints) })
     }
 }

@@ -242,7 +242,8 @@ async fn a_deleted_stream_comes_back() {
     assert!(puller.next(1, Duration::ZERO).await.unwrap().is_empty());
     let bringing_back = async {
         raw.delete_stream("T_STEPS").await.unwrap();
-        publish(&bus, vec![step(false, "again")]).await;
+        // Taken by a stream that is on its way out, it is lost without a word; then it is sent again.
+        while bus.publish_steps(vec![step(false, "again")]).await[0].is_err() {}
     };
     let (got, ()) = tokio::join!(puller.next(1, SOON), bringing_back);
     assert_eq!(bodies(&got.unwrap()), ["again"]);

@@ -110,6 +110,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut service: ApiService, stop: Canc
         }
     }
     service.stop().await;
+    let arrived = async {
+        while let Some(request) = service.next().await {
+            answer(&shared, request).await;
+        }
+    };
+    if tokio::time::timeout(ANSWER_TIMEOUT, arrived).await.is_err() {
+        tracing::debug!("NATS was away at the end; who had asked asks again");
+    }
     while open.join_next().await.is_some() {}
 }
 
