@@ -4,8 +4,11 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_bus::{Bus, BusConfig};
-use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
+use sluice_coordinator::{
+    CheckpointConfig, CheckpointSink, Coordinator, CoordinatorConfig, TemplateSource,
+};
 use sluice_gateway::{Gateway, GatewayConfig};
+use sluice_proto::checkpoint::CheckpointKey;
 use sluice_proto::ids::{AgentName, InvalidId, WorkerName};
 use sluice_proto::seal::SigningKey;
 use sluice_proto::verify::KeyRing;
@@ -69,6 +72,34 @@ pub(crate) fn retired_event_secrets(config: &Config) -> Result<Vec<Vec<u8>>, Cli
     secrets.map(checked).collect()
 }
 
+/// How checkpoints are made; none when nothing is configured. Half a configuration is an error.
+fn checkpoints(config: &Config) -> Result<Option<CheckpointConfig>, CliError> {
+    let needs_both = |set: &str, missing: &str| {
+        CliError::Usage(format!("{set} is set and {missing} is not; checkpoints need both"))
+    };
+    let (file, sink) =
+        match (config.path(key::CHECKPOINT_KEY_FILE), config.text(key::CHECKPOINT_SINK)) {
+            (Some(file), Some(sink)) => (file, sink),
+            (None, None) => return Ok(None),
+            (Some(_), None) => {
+                return Err(needs_both("SLUICE_CHECKPOINT_KEY_FILE", "SLUICE_CHECKPOINT_SINK"));
+            }
+            (None, Some(_)) => {
+                return Err(needs_both("SLUICE_CHECKPOINT_SINK", "SLUICE_CHECKPOINT_KEY_FILE"));
+            }
+        };
+    let text = std::fs::read_to_string(&file).map_err(CliError::io("read", &file))?;
+    let key = CheckpointKey::from_pem(&text)
+        .map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
+    let sink = match sink.starts_with("http://") || sink.starts_with("https://") {
+        true => CheckpointSink::Http(sink.to_owned()),
+        false => CheckpointSink::File(sink.into()),
+    };
+    let interval = config.duration(key::CHECKPOINT_INTERVAL).as_millis();
+    let interval_ms = u64::try_from(interval).unwrap_or(u64::MAX);
+    Ok(Some(CheckpointConfig { key, sink, interval_ms }))
+}
+
 /// Every configured key that may have signed an event; none when no secret is configured.
 pub(crate) fn key_ring(config: &Config) -> Result<Option<KeyRing>, CliError> {
     if !config.is_chosen(key::EVENT_SECRET) && !config.is_chosen(key::RETIRED_EVENT_SECRETS) {
@@ -126,6 +157,7 @@ pub(crate) async fn coordinator(
         agents: agents.catalogue(),
         event_secret,
         retired_event_secrets: retired_event_secrets(config)?,
+        checkpoints: checkpoints(config)?,
         lease_ms,
         workflow_ttl_ms: workflow_ttl_ms(config),
         instance: instance("coordinator"),

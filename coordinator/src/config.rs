@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use sluice_bus::Bus;
 use sluice_proto::agents::AgentCatalogue;
 
+use crate::checkpoints::CheckpointConfig;
+
 /// Settings of one coordinator.
 pub struct CoordinatorConfig {
     /// Connection to NATS.
@@ -21,6 +23,8 @@ pub struct CoordinatorConfig {
     pub event_secret: Vec<u8>,
     /// Secrets that signed events before, at least 32 bytes each: their events are still checked.
     pub retired_event_secrets: Vec<Vec<u8>>,
+    /// Signed lines about how far runs have come; none: no checkpoints are made.
+    pub checkpoints: Option<CheckpointConfig>,
     /// How long a worker may be silent, milliseconds.
     pub lease_ms: u64,
     /// A running run that nothing happens to for so long is marked as failed, milliseconds; none: never.

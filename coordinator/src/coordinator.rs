@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoints::CheckpointConfig;
 use crate::config::CoordinatorConfig;
 use crate::dispatcher::{self, DispatcherHandle};
 use crate::hearing::Hearing;
@@ -22,7 +23,7 @@ use crate::library::Library;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::store::{self, StoreError};
-use crate::{api, burials, commands, leases, roster, sweeper};
+use crate::{api, burials, checkpoints, commands, leases, roster, sweeper};
 
 /// Coordinators share claims, heartbeats and results under this name.
 pub(crate) const QUEUE_GROUP: &str = "coordinator";
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) key: SigningKey,
     /// That key, and those that signed before.
     pub(crate) keys: KeyRing,
+    pub(crate) checkpoints: Option<CheckpointConfig>,
     pub(crate) lease_ms: u64,
     pub(crate) workflow_ttl_ms: Option<u64>,
     pub(crate) intake: IntakeHandle,
@@ -121,6 +123,7 @@ impl Coordinator {
             agents: config.agents,
             key,
             keys,
+            checkpoints: config.checkpoints,
             lease_ms: config.lease_ms,
             workflow_ttl_ms: config.workflow_ttl_ms,
             intake,
@@ -147,6 +150,8 @@ impl Coordinator {
         parts.spawn(async { told("dead letters", burials::run(part, stop).await) });
         let (part, stop) = run();
         parts.spawn(sweeper::run(part, stop));
+        let (part, stop) = run();
+        parts.spawn(checkpoints::run(part, stop));
         let service = api::serve(&shared).await?;
         let (part, stop) = run();
         parts.spawn(api::run(part, service, stop));

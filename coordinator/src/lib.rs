@@ -5,6 +5,7 @@
 
 mod api;
 mod burials;
+mod checkpoints;
 mod cloud_event;
 mod commands;
 mod config;
@@ -22,6 +23,7 @@ mod snapshot;
 mod store;
 mod sweeper;
 
+pub use checkpoints::{CheckpointConfig, CheckpointSink};
 pub use config::{CoordinatorConfig, TemplateSource};
 pub use coordinator::{Coordinator, StartError};
 pub use record::{RecordStore, StoredRecord};

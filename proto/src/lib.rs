@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod api;
 pub mod burial;
+pub mod checkpoint;
 pub mod error;
 pub mod event;
 pub mod ids;

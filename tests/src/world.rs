@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluice_bus::{Bus, BusConfig};
-use sluice_coordinator::{Coordinator, CoordinatorConfig, TemplateSource};
+use sluice_coordinator::{
+    CheckpointConfig, CheckpointSink, Coordinator, CoordinatorConfig, TemplateSource,
+};
 use sluice_gateway::{Gateway, GatewayConfig};
+use sluice_proto::checkpoint::CheckpointKey;
 use sluice_proto::ids::WorkerName;
 use sluice_worker::{AgentsFile, LlmSettings, Naming, Worker, WorkerConfig};
 use sqlx::PgPool;
@@ -20,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const SECRET: [u8; 32] = *b"a secret of the end-to-end tests";
 /// Short, so that tests of lost leases need not wait long.
 const LEASE_MS: u64 = 2_000;
+/// Between two checkpoints of an open run.
+const CHECKPOINT_INTERVAL_MS: u64 = 1_000;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -56,6 +61,8 @@ pub struct World {
     llm: Option<String>,
     lease_ms: u64,
     workflow_ttl_ms: Option<u64>,
+    /// Key in PEM, and where checkpoints go.
+    pub checkpoints: Option<(String, CheckpointSink)>,
     coordinators: Vec<Coordinator>,
     workers: Vec<Worker>,
     gateway: Option<Gateway>,
@@ -103,6 +110,11 @@ impl World {
             agents: self.agents.catalogue(),
             event_secret: SECRET.to_vec(),
             retired_event_secrets: Vec::new(),
+            checkpoints: self.checkpoints.as_ref().map(|(key, sink)| CheckpointConfig {
+                key: CheckpointKey::from_pem(key).unwrap(),
+                sink: sink.clone(),
+                interval_ms: CHECKPOINT_INTERVAL_MS,
+            }),
             lease_ms: self.lease_ms,
             workflow_ttl_ms: self.workflow_ttl_ms,
             instance: format!("coordinator-{}", self.coordinators.len() + 1),
@@ -360,6 +372,7 @@ impl WorldBuilder {
             llm: self.llm,
             lease_ms: self.lease_ms,
             workflow_ttl_ms: self.workflow_ttl_ms,
+            checkpoints: None,
             coordinators: Vec::new(),
             workers: Vec::new(),
             gateway: None,

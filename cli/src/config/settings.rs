@@ -45,6 +45,9 @@ settings! {
     DATABASE_OWNER_URL = "database_owner_url", ["SLUICE_DATABASE_OWNER_URL"], None, POSTGRES, PasswordInUrl;
     EVENT_SECRET = "event_secret", ["SLUICE_EVENT_SECRET", "WORKFLOW_EVENT_SECRET_KEY"], None, Text, Secret;
     RETIRED_EVENT_SECRETS = "retired_event_secrets", ["SLUICE_RETIRED_EVENT_SECRETS"], None, List, Secret;
+    CHECKPOINT_KEY_FILE = "checkpoint_key_file", ["SLUICE_CHECKPOINT_KEY_FILE"], None, Text, Open;
+    CHECKPOINT_SINK = "checkpoint_sink", ["SLUICE_CHECKPOINT_SINK"], None, Text, PasswordInUrl;
+    CHECKPOINT_INTERVAL = "checkpoint_interval", ["SLUICE_CHECKPOINT_INTERVAL"], Some("60s"), Duration, Open;
     LEASE = "lease", ["SLUICE_LEASE"], Some("10s"), Duration, Open;
     WORKFLOW_TTL_HOURS = "workflow_ttl_hours", ["SLUICE_WORKFLOW_TTL_HOURS", "WORKFLOW_TTL_HOURS"], Some("24"), Kind::Count, Open;
     TEMPLATES_DIR = "templates_dir", ["SLUICE_TEMPLATES_DIR"], None, Text, Open;

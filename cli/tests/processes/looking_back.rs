@@ -29,13 +29,46 @@ async fn sluice(site: &Site, args: &[&str], own: &[(&str, &str)]) -> (i32, Strin
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// As an operator makes them.
+fn checkpoint_keys(site: &Site) {
+    for args in [
+        &["genpkey", "-algorithm", "ed25519", "-out", "checkpoint.key"][..],
+        &["pkey", "-in", "checkpoint.key", "-pubout", "-out", "checkpoint.pub"],
+    ] {
+        let done = Command::new("openssl").args(args).current_dir(site.folder.path()).output();
+        assert!(done.unwrap().status.success(), "{args:?}");
+    }
+}
+
+/// Until both runs are vouched for to their last events.
+async fn wait_for_checkpoints(site: &Site) {
+    let pool = site.pool().await;
+    loop {
+        let open: i64 = sqlx::query_scalar("select count(*) from checkpoints_due")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        if open == 0 {
+            return pool.close().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[test]
 fn a_record_is_checked_from_a_run_a_file_and_a_database() {
     run(async {
         let mut site = Site::shared("looking-back").await;
         site.template("ask", ASK);
         site.agents("agents: {}\n");
-        let coordinator = site.coordinator("coordinator").await;
+        checkpoint_keys(&site);
+        let own = [
+            ("SLUICE_CHECKPOINT_KEY_FILE", "checkpoint.key".to_owned()),
+            ("SLUICE_CHECKPOINT_SINK", "checkpoints.ndjson".to_owned()),
+            ("SLUICE_CHECKPOINT_INTERVAL", "500ms".to_owned()),
+        ];
+        let mut coordinator = site.start_with("coordinator", &["coordinator"], &own);
+        coordinator.says("coordinator is ready").await;
         let gateway = site.gateway().await;
         for id in ["ask-1", "ask-2"] {
             site.api.begin("ask", id).await;
@@ -74,6 +107,11 @@ fn a_record_is_checked_from_a_run_a_file_and_a_database() {
         let (code, out, err) =
             sluice(&site, &["events", "ask-2", "--follow", "-o", "text"], &[]).await;
         assert!(code == 0 && out.contains("complete_workflow"), "{out}{err}");
+        wait_for_checkpoints(&site).await;
+        let auditor = ["--checkpoints", "checkpoints.ndjson", "--public-key", "checkpoint.pub"];
+        let args = [&["verify", "ask-1"], &auditor[..]].concat();
+        let (code, out, err) = sluice(&site, &args, &[]).await;
+        assert!(code == 0 && out.contains("checkpoints vouch for events 1 to"), "{out}{err}");
         drop((coordinator, gateway));
 
         // From here on there is no server of ours.
@@ -103,7 +141,40 @@ fn a_record_is_checked_from_a_run_a_file_and_a_database() {
 
         let (code, out, err) = sluice(&site, &["verify", "--database"], &[]).await;
         assert!(code == 0 && out.contains("✓ ask-1: ") && out.contains("✓ ask-2: "), "{out}{err}");
+        // An auditor has no secret, and needs none.
+        let no_secret = [("SLUICE_EVENT_SECRET", "")];
+        let args = [&["verify", "--database", &site.database_url], &auditor[..]].concat();
+        let (code, out, err) = sluice(&site, &args, &no_secret).await;
+        assert!(code == 0 && out.contains("signatures were not looked at"), "{out}{err}");
         let pool = site.pool().await;
+        for statement in [
+            "alter table events disable trigger user",
+            "create table gone as select * from events where workflow_id = 'ask-2'",
+            "delete from events where workflow_id = 'ask-2'",
+            "delete from approvals where workflow_id = 'ask-2'",
+            "delete from runs where workflow_id = 'ask-2'",
+        ] {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+        }
+        let (code, out, _) = sluice(&site, &args, &no_secret).await;
+        assert!(
+            code == 1 && out.contains("✗ ask-2: ") && out.contains("event 1: truncated"),
+            "{out}"
+        );
+        let lines = site.folder.path().join("checkpoints.ndjson");
+        let text = std::fs::read_to_string(&lines).unwrap();
+        std::fs::write(&lines, text.replacen("\"sequence\":", "\"sequence\":1", 1)).unwrap();
+        let (code, _, err) = sluice(&site, &args, &no_secret).await;
+        assert!(code == 1 && err.contains("line 1 was not signed"), "{err}");
+        for statement in [
+            "insert into events select * from gone",
+            "insert into runs (workflow_id, started_month, template_name, template_sha256, status, sequence, last_hash,
+                               started_at, updated_at)
+             select 'ask-2', started_month, 'ask.workflow.yaml', 'x', 'cancelled', sequence, sha256(body), now(), now()
+               from gone order by sequence desc limit 1",
+        ] {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+        }
         for statement in [
             "alter table events disable trigger user",
             "delete from events where workflow_id = 'ask-1' and sequence = 2",

@@ -16,6 +16,7 @@ use super::control;
 use super::item::{Item, Request, Work};
 use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
+use crate::checkpoints;
 use crate::coordinator::{Shared, now};
 use crate::store::attempts::{self, AttemptKey, Dropped, StoredAttempt, Unchanged};
 use crate::store::dead_letters::{self, NewLetter};
@@ -71,7 +72,7 @@ pub(super) async fn commit(
     let mut transaction = connection.begin().await?;
     locks::settle(shared, &mut transaction, &mut working, moment).await?;
     answer_callers(&working, items, &mut verdicts);
-    let dropped = write(&mut transaction, &working, moment).await?;
+    let dropped = write(shared, &mut transaction, &working, moment).await?;
     keep_answers(&mut transaction, items, &verdicts).await?;
     bury_undeliverable(shared, &mut transaction, items, &verdicts).await?;
     transaction.commit().await?;
@@ -269,6 +270,7 @@ fn resume_response(run: &super::working::WorkingRun, decision: &str) -> ResumeRe
 }
 
 async fn write(
+    shared: &Shared,
     transaction: &mut PgConnection,
     working: &Working,
     moment: Moment,
@@ -284,6 +286,8 @@ async fn write(
         insert_new_runs(transaction, working, &new_runs).await?;
     }
     events::insert(transaction, &working.events).await?;
+    let moved: Vec<&RunRow> = new_runs.iter().chain(&old_runs).collect();
+    checkpoints::note(shared, transaction, &moved, moment.now).await?;
     if !working.snapshots.is_empty() {
         snapshots::insert(transaction, &working.snapshots).await?;
     }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (20, "breakers", include_str!("../../migrations/0020_breakers.sql")),
     (30, "snapshots", include_str!("../../migrations/0030_snapshots.sql")),
     (31, "lessons", include_str!("../../migrations/0031_lessons.sql")),
+    (32, "checkpoints", include_str!("../../migrations/0032_checkpoints.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[
@@ -27,6 +28,7 @@ const GRANTS: &[&str] = &[
     "select grant_run_time_breakers($1::name)",
     "select grant_run_time_snapshots($1::name)",
     "select grant_run_time_lessons($1::name)",
+    "select grant_run_time_checkpoints($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.

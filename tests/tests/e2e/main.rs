@@ -18,6 +18,7 @@ mod locks;
 mod long_list;
 mod protocol;
 mod record;
+mod record_checkpoints;
 mod record_mutations;
 mod record_past;
 mod record_rich;
