@@ -20,9 +20,9 @@ use crate::store::runs::RunRow;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_millis(500);
 /// When a checkpoint that could not be kept is tried again, milliseconds.
-const AGAIN_MS: u64 = 30_000;
+const AGAIN_MS: u64 = 10_000;
 /// Longest wait for a sink.
-const SINK_TIMEOUT: Duration = Duration::from_secs(20);
+const SINK_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How checkpoints are made.
 #[derive(Debug)]
