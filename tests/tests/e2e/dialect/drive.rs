@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sluice_engine::template::Template;
 use sluice_tests::World;
 
-use super::board::Board;
+use super::board::{Board, answered};
 use super::record::Record;
 use super::scenario::Scenario;
 
@@ -26,14 +26,20 @@ pub(super) async fn drive(
     template: &Template,
     scenario: &Scenario,
 ) -> Driven {
-    let id = world.execute(&scenario.template, Value::Object(scenario.context.clone())).await;
+    let context = Value::Object(scenario.context.clone());
+    let id = board.begin(world, &scenario.template, &context).await;
     let mut asked = Vec::new();
     let trouble = accompany(world, board, scenario, &id, &mut asked).await.err();
-    let (status, state) = world.get(&format!("/workflow/{id}")).await;
-    assert_eq!(status, 200, "{state}");
+    let state = look(world, &format!("/workflow/{id}")).await;
     let record = Record::read(world, &id).await;
     let trouble = trouble.or_else(|| record.unsettled(template));
     Driven { id, record, state, asked, trouble }
+}
+
+async fn look(world: &World, path: &str) -> Value {
+    let (status, state) = answered(async || world.get(path).await).await;
+    assert_eq!(status, 200, "{state}");
+    state
 }
 
 async fn accompany(
@@ -61,7 +67,7 @@ async fn accompany(
             };
         }
         let Some(decision) = decisions.next() else {
-            let state = world.status(id).await;
+            let state = look(world, &format!("/workflow/status/{id}")).await;
             return Err(format!("nobody decides about {}", state["pending_approval"]));
         };
         since = decide(world, board, scenario, id, decision, asked).await?;
@@ -80,7 +86,7 @@ async fn decide(
     let mut words = decision.split_whitespace();
     let (step, word, who) =
         (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next());
-    let state = world.status(id).await;
+    let state = look(world, &format!("/workflow/status/{id}")).await;
     if state["current_step"] != step {
         return Err(format!("'{decision}' is next, but it waits at {}", state["current_step"]));
     }
@@ -97,14 +103,14 @@ async fn decide(
     if let Some(who) = who {
         body["approver"] = json!(who);
     }
-    let (status, answer) = world.resume(id, body.clone()).await;
+    let (status, answer) = answered(async || world.resume(id, body.clone()).await).await;
     if status != 200 {
         return Err(format!("'{decision}' was refused: {status} {answer}"));
     }
     let approval = &state["pending_approval"]["approval_id"];
     if scenario.decided_twice && approval.is_string() {
         body["approval_id"] = approval.clone();
-        let (status, answer) = world.resume(id, body).await;
+        let (status, answer) = answered(async || world.resume(id, body.clone()).await).await;
         if status != 409 && status != 400 {
             return Err(format!("'{decision}' counted twice: {status} {answer}"));
         }

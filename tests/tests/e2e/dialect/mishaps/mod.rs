@@ -25,7 +25,7 @@ use super::suite::{Suite, edges};
 use declared::{Kind, Mishap};
 
 /// Runs at once. Other tests run beside this one, and a run that waits costs nothing.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 12;
 
 #[test]
 fn every_step_of_the_projects_own_templates_fails_once_times_out_once_and_is_run_twice() {
