@@ -82,11 +82,18 @@ fn read_context(path: &Path) -> Result<Map<String, Value>, CliError> {
 
 fn pair(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => {
-            let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-            Ok((key.to_owned(), value))
-        }
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), typed(value))),
         _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// JSON where it can be read as such. A number that would be written otherwise is a text: version 1.20 is
+/// not version 1.2.
+fn typed(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(Value::Number(number)) if number.to_string() != text => text.into(),
+        Ok(value) => value,
+        Err(_) => text.into(),
     }
 }
 
@@ -103,6 +110,9 @@ mod tests {
             ("files=[\"a\"]", json!(["a"])),
             ("version=\"1.10\"", json!("1.10")),
             ("note=", json!("")),
+            ("version=1.20", json!("1.20")),
+            ("ratio=1.25", json!(1.25)),
+            ("build=007", json!("007")),
         ];
         for (text, expected) in cases {
             assert_eq!(pair(text).unwrap().1, expected, "{text}");

@@ -39,7 +39,8 @@ pub(crate) struct DevArgs {
 
 pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<(), CliError> {
     let config = load(global, &args)?;
-    logging::start(&config, Some("warn"))?;
+    // Messages to people are meant to be seen; where they go is the log so far.
+    logging::start(&config, Some("warn,sluice_worker::channel=info"))?;
     let agents = match config.is_chosen(key::AGENTS_FILE) {
         true => Agents::Named,
         false => Agents::example_in(&args.data),

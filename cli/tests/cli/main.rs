@@ -173,6 +173,8 @@ fn templates_are_checked_without_a_server() {
         run(&folder, &["template", "validate", "good.workflow.yaml", "bad.workflow.yaml"]);
     assert_eq!(code, 1);
     assert!(out.contains("bad.workflow.yaml:1:1: error: ") && err.contains("1 of 2"), "{out}{err}");
+    let (code, of_folder, _) = run(&folder, &["template", "validate", "."]);
+    assert!(code == 1 && of_folder.contains("good.workflow.yaml: valid"), "{of_folder}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluice_engine::attempt::Published;
 use sluice_engine::{State, WishedAttempt, WishedLock, WishedTimer, wishes};
+use sluice_proto::event::Status;
 use sluice_proto::ids::AgentName;
 use sluice_proto::operations::{Wait, WaitKind, WhyResponse};
 use sluice_proto::timestamp::Timestamp;
@@ -85,7 +86,13 @@ fn ended(state: &State) -> Wait {
         _ => String::new(),
     };
     let sentence = format!("the run ended as {status} at {}{cause}", clock(at));
-    Wait { since: Some(at), ..wait(WaitKind::Ended, None, sentence, "nobody".to_owned()) }
+    let who = match &state.failed_step {
+        Some(step) if state.status == Status::Failed => {
+            format!("whoever has it go on: `sluice retry {} {step}`", state.workflow_id)
+        }
+        _ => "nobody: only a new run goes on from here".to_owned(),
+    };
+    Wait { since: Some(at), ..wait(WaitKind::Ended, None, sentence, who) }
 }
 
 fn nothing(state: &State) -> Wait {

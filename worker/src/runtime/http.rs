@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use sluice_proto::message::AgentError;
 use time::OffsetDateTime;
 
@@ -71,6 +72,7 @@ impl Runtime for HttpRuntime {
 }
 
 /// `{"error": {"code", "message", "retryable"}}`, where an agent can say more than its status or exit code.
+/// Where it says something else, that is told behind what they mean: `{"error": "…"}`, or plain text.
 pub(super) fn described(body: &[u8], otherwise: AgentError) -> AgentError {
     #[derive(Deserialize)]
     struct Envelope {
@@ -86,7 +88,14 @@ pub(super) fn described(body: &[u8], otherwise: AgentError) -> AgentError {
         retry_after_ms: Option<u64>,
     }
 
-    let Ok(Envelope { error }) = serde_json::from_slice(body) else { return otherwise };
+    let Ok(Envelope { error }) = serde_json::from_slice(body) else {
+        return match said(body) {
+            Some(said) => {
+                AgentError { message: format!("{}: {said}", otherwise.message), ..otherwise }
+            }
+            None => otherwise,
+        };
+    };
     AgentError {
         code: error.code.filter(|code| is_word(code)).unwrap_or(otherwise.code),
         message: error
@@ -97,7 +106,48 @@ pub(super) fn described(body: &[u8], otherwise: AgentError) -> AgentError {
     }
 }
 
+/// What a body without the envelope says to people, on one line; pages for browsers say nothing.
+fn said(body: &[u8]) -> Option<String> {
+    let text = match serde_json::from_slice::<Value>(body) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Object(object)) => ["error", "message", "detail"]
+            .iter()
+            .find_map(|key| object.get(*key)?.as_str())?
+            .to_owned(),
+        Ok(_) => return None,
+        Err(_) => std::str::from_utf8(body)
+            .ok()
+            .filter(|text| !text.trim_start().starts_with('<'))?
+            .to_owned(),
+    };
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let line: String = words.join(" ").trim().chars().take(MAX_MESSAGE_CHARS).collect();
+    (!line.is_empty()).then_some(line)
+}
+
 fn is_word(code: &str) -> bool {
     (1..=64).contains(&code.len())
         && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::failure;
+
+    #[test]
+    fn what_an_agent_says_about_its_failure_is_kept() {
+        let cases: [(&[u8], &str); 7] = [
+            (br#"{"error":{"message":"disk full","retryable":true}}"#, "disk full"),
+            (br#"{"error":"disk full"}"#, "HTTP 500: disk full"),
+            (br#"{"message":"disk\n full"}"#, "HTTP 500: disk  full"),
+            (b"disk full\n", "HTTP 500: disk full"),
+            (b"<html><body>disk full", "HTTP 500"),
+            (b"[1]", "HTTP 500"),
+            (b"", "HTTP 500"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(described(body, failure("http_500", true, "HTTP 500")).message, expected);
+        }
+    }
 }

@@ -25,7 +25,7 @@ enum TemplateCommand {
     List,
     /// Check template files; needs no server
     Validate {
-        /// The files
+        /// The files; of a folder, those that end in .workflow.yaml
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -62,7 +62,29 @@ async fn list(global: &Global) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The templates of a folder, by name; of a file, itself.
+fn templates_at(path: &Path) -> Result<Vec<PathBuf>, CliError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(CliError::io("read", path))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> =
+        paths.collect::<Result<_, _>>().map_err(CliError::io("read", path))?;
+    paths.retain(|path| path.to_string_lossy().ends_with(".workflow.yaml"));
+    paths.sort();
+    if paths.is_empty() {
+        return Err(CliError::Failed(format!(
+            "{} has no file that ends in .workflow.yaml",
+            path.display()
+        )));
+    }
+    Ok(paths)
+}
+
 fn validate(global: &Global, files: &[PathBuf]) -> Result<(), CliError> {
+    let files: Vec<PathBuf> =
+        files.iter().map(|path| templates_at(path)).collect::<Result<Vec<_>, _>>()?.concat();
     let loaded = files.iter().map(|path| load(path).map(|loaded| (path, loaded)));
     let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
     match global.format(Format::Text) {

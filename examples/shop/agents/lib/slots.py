@@ -27,7 +27,6 @@ REQUESTS = 20
 KEPT_RELEASES = 6
 START_SECONDS = 10
 START_TRIES = 3
-FOREIGN_SECONDS = 1
 STOP_SECONDS = 5
 MAX_LOG_BYTES = 1024 * 1024
 
@@ -131,14 +130,11 @@ class Slot:
             )
         commit = self.state()["current"]["commit"]
         settings = repository.settings(self.release_folder(commit))
-        status, report = 0, {}
-        while status == 0 and service.poll() is None and time.monotonic() - began < START_SECONDS:
+        report = {}
+        # Somebody else may answer, who took the port a moment ago; then ours is about to end.
+        while report.get("commit") != commit and service.poll() is None and time.monotonic() - began < START_SECONDS:
             time.sleep(0.02)
-            status, report = probe.get(self.url + settings["health"])
-        if report.get("commit") != commit:
-            # Perhaps somebody else answers, who took the port a moment ago; then ours is about to end.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                service.wait(FOREIGN_SECONDS)
+            _, report = probe.get(self.url + settings["health"])
         return service.poll() is None
 
     def become(self):
