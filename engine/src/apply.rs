@@ -1,6 +1,7 @@
 //! `apply`: the only place where state changes. Total and infallible: crash recovery, replay and
 //! time travel are folds of it, so whatever was once recorded must go through.
 
+mod child;
 mod control;
 mod fan;
 
@@ -30,6 +31,8 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
         }
         EventBody::RetryStep(retry) => return retry_step(state, step.unwrap_or_default(), retry),
         EventBody::CaptureInsight(insight) => return state.insights.push(insight.clone()),
+        EventBody::StartChildWorkflow(start) => return child::start(state, step, start, at),
+        EventBody::ChildWorkflowComplete(end) => return child::complete(state, end, at),
         _ if state.status.is_terminal() => return,
         _ => {}
     }
@@ -98,8 +101,12 @@ pub fn apply(state: &mut State, step: Option<&str>, body: &EventBody, at: Timest
             }
         }
         EventBody::StartBranches(start) => fan::start_branches(state, step, start, at),
-        EventBody::Notify(_) | EventBody::RetryStep(_) | EventBody::CaptureInsight(_) => {}
         EventBody::Annotate(_) | EventBody::CreateSnapshot(_) => {}
+        EventBody::Notify(_)
+        | EventBody::RetryStep(_)
+        | EventBody::CaptureInsight(_)
+        | EventBody::StartChildWorkflow(_)
+        | EventBody::ChildWorkflowComplete(_) => {}
     }
     settle_status(state);
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use sluice_proto::event::{BranchStart, CompleteStep, EventBody, FailStep, Next, StartBranches};
+use sluice_proto::json;
 
 use crate::event::NewEvent;
 use crate::plan::fail;
@@ -33,7 +34,11 @@ pub(crate) fn open(
         FanSource::Branches(branches) => (None, branches.len()),
         FanSource::Items { items, .. } => {
             let scope = RunScope::at(template, state, path);
-            match scope.with(|roots| items.render(roots)).value {
+            let mut items = scope.with(|roots| items.render(roots)).value;
+            if let Err(error) = json::normalise(&mut items) {
+                return failed("items_error", error.to_string().replacen('$', "items", 1));
+            }
+            match items {
                 Value::Array(items) => {
                     let total = items.len();
                     (Some(items), total)

@@ -9,6 +9,7 @@ mod apply;
 pub mod attempt;
 pub mod backoff;
 pub mod breaker;
+mod child;
 mod decide;
 mod escalation;
 mod event;
@@ -30,6 +31,7 @@ mod yaml;
 
 pub use advance::{Advance, advance, replay};
 pub use apply::apply;
+pub use child::{ChildEnd, MAX_CHAIN, MAX_CHILDREN_PER_RUN};
 pub use decide::{
     Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation, Suspend,
 };
@@ -38,7 +40,7 @@ pub use fan::MAX_BRANCHES_PER_RUN;
 pub use past::{Past, changes};
 pub use plan::{MAX_INNER_STEPS_PER_RUN, MAX_STEPS_PER_RUN};
 pub use state::{
-    Approval, Branch, BranchFailure, BranchStatus, Cancellation, Delivery, Ending, Failure,
+    Approval, Branch, BranchFailure, BranchStatus, Cancellation, Child, Delivery, Ending, Failure,
     FanRecord, HeldLock, Phase, Position, State, StepRecord, Suspension,
 };
 pub use view::{
@@ -46,6 +48,6 @@ pub use view::{
     step_statuses,
 };
 pub use wish::{
-    AttemptDraft, DEADLINE, Effect, WishedAttempt, WishedLock, WishedTimer, Wishes, draft, effects,
-    wishes,
+    AttemptDraft, DEADLINE, Effect, WishedAttempt, WishedChild, WishedLock, WishedTimer, Wishes,
+    draft, effects, wishes,
 };

@@ -74,7 +74,7 @@ impl Past {
                 view.insert(name.to_owned(), value);
             }
         }
-        for field in ["insights", "sequence"] {
+        for field in ["children", "insights", "sequence"] {
             view.remove(field);
         }
         view.insert("event_count".to_owned(), self.state.sequence.into());
@@ -157,6 +157,24 @@ impl Past {
                     "created_at": at,
                 });
                 self.add("snapshots", entry);
+            }
+            EventBody::StartChildWorkflow(start) => {
+                let entry = json!({
+                    "child_workflow_id": start.child_workflow_id, "parent_step_id": event.step_id,
+                    "template_name": start.template_name, "status": "running", "started_at": at,
+                });
+                self.add("child_workflows", entry);
+            }
+            EventBody::ChildWorkflowComplete(end) => {
+                let Some(Value::Array(children)) = self.said.get_mut("child_workflows") else {
+                    return;
+                };
+                let is_it =
+                    |child: &&mut Value| child["child_workflow_id"] == json!(end.child_workflow_id);
+                if let Some(child) = children.iter_mut().rev().find(is_it) {
+                    child["status"] = json!(end.status);
+                    child["completed_at"] = at;
+                }
             }
             EventBody::CaptureInsight(insight) => self.add("captured_insights", json!(insight)),
             _ => {}

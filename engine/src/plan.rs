@@ -9,6 +9,7 @@ use sluice_proto::event::{
 };
 use sluice_proto::timestamp::Timestamp;
 
+use crate::child;
 use crate::escalation;
 use crate::event::NewEvent;
 use crate::fan;
@@ -17,7 +18,7 @@ use crate::path::branch_of;
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Ending, Phase, Position, State, StepRecord};
-use crate::template::{Approval, Risk, StepKind, Template};
+use crate::template::{Approval, Risk, Step, StepKind, Template};
 use crate::wait;
 
 /// Steps that one run may enter outside of branches, and each of its branches by itself; revisits
@@ -64,9 +65,7 @@ fn undone_step(template: &Template, state: &State) -> Option<NewEvent> {
     }
     let acted = |id: &&str| {
         let step = template.step(id);
-        let acts =
-            step.is_some_and(|step| matches!(step.kind, StepKind::AgentCall(_) | StepKind::Fan(_)));
-        acts && !route::is_rollback(template, id)
+        step.is_some_and(Step::acts) && !route::is_rollback(template, id)
     };
     let diverted = state.way_back(by_step).skip(1).find(acted)?;
     if state.rollbacks.iter().any(|undone| undone == diverted) {
@@ -124,10 +123,7 @@ fn finish(template: &Template, state: &State, ending: &Ending) -> NewEvent {
 
 /// Pauses on the step whose gate asked for changes, however many messages and people lay between.
 fn changes_requested(template: &Template, state: &State, ending: &Ending) -> NewEvent {
-    let gated = |step: &&str| {
-        let step = template.step(step);
-        step.is_some_and(|step| matches!(&step.kind, StepKind::AgentCall(_) | StepKind::Fan(_)))
-    };
+    let gated = |step: &&str| template.step(step).is_some_and(Step::acts);
     let step = state.way_back(&ending.from).find(gated).unwrap_or(&ending.from);
     let details = state.outputs.get(step).and_then(Value::as_object).cloned();
     pause(
@@ -196,6 +192,7 @@ fn advance_position(
         }
         StepKind::Wait(own) => Some(vec![wait::begin(template, state, path, own, position, now)]),
         StepKind::Fan(own) => Some(vec![fan::open(template, state, path, own, position)]),
+        StepKind::Workflow(call) => Some(vec![child::begin(state, path, call, position)]),
     }
 }
 

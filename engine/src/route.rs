@@ -223,7 +223,7 @@ fn leads_to_lock(template: &Template, state: &State, lock: &str, from: &str) -> 
             }
             continue;
         }
-        if matches!(step.kind, StepKind::AgentCall(_) | StepKind::Fan(_) | StepKind::Terminal) {
+        if step.acts() || matches!(step.kind, StepKind::Terminal) {
             continue;
         }
         open.extend(step.targets().filter_map(|target| match target {

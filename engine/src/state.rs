@@ -70,6 +70,9 @@ pub struct State {
     pub rollbacks: Vec<String>,
     /// The step executed last was a rollback that worked.
     pub rolled_back_last: bool,
+    /// Runs that it started, or that were started in its name, oldest first.
+    #[serde(default)]
+    pub children: Vec<Child>,
     /// Findings of agents.
     pub insights: Vec<CaptureInsight>,
     /// Step that failed or diverted the run first.
@@ -136,6 +139,7 @@ impl State {
             ending: None,
             rollbacks: Vec::new(),
             rolled_back_last: false,
+            children: Vec::new(),
             insights: Vec::new(),
             failed_step: None,
             error_message: None,
@@ -288,6 +292,11 @@ pub enum Phase {
     },
     /// Its branches.
     Branches,
+    /// The end of a run that it started.
+    Child {
+        /// Which.
+        workflow_id: WorkflowId,
+    },
 }
 
 /// What is known of a step that was reached.
@@ -319,6 +328,23 @@ impl StepRecord {
     pub(crate) fn visits_now(&self) -> u32 {
         self.visits.saturating_sub(self.visits_before)
     }
+}
+
+/// A run that a run has started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// The child.
+    pub workflow_id: WorkflowId,
+    /// Step that started it; none for one that was started through the API.
+    pub step: Option<String>,
+    /// File name of its template.
+    pub template_name: String,
+    /// `running` until it has ended.
+    pub status: Status,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
 }
 
 /// An operator holds the run up.

@@ -3,12 +3,12 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
-    ExecuteResponse, PendingApproval, StateResponse, StatusResponse, Suspended,
+    ChildWorkflow, ExecuteResponse, PendingApproval, StateResponse, StatusResponse, Suspended,
 };
 use sluice_proto::event::StepStatus;
 use sluice_proto::timestamp::Timestamp;
 
-use crate::state::{Approval, Phase, Position, State};
+use crate::state::{Approval, Child, Phase, Position, State};
 use crate::template::{Block, FanSource, StepKind, Template};
 
 /// The step under way, the first in file order if there are several; the last executed one once the
@@ -116,7 +116,7 @@ pub fn status_response(template: &Template, state: &State) -> StatusResponse {
         waiting_until: waiting_until(state),
         locks: state.locks.keys().cloned().collect(),
         parent_workflow_id: state.parent_workflow_id.clone(),
-        child_workflows: Vec::new(),
+        child_workflows: state.children.iter().map(child_row).collect(),
         updated_at: state.updated_at,
     }
 }
@@ -175,6 +175,17 @@ pub fn pending_approval(template: &Template, state: &State) -> Option<PendingApp
         created_at: approval.created_at,
         expires_at: None,
     })
+}
+
+fn child_row(child: &Child) -> ChildWorkflow {
+    ChildWorkflow {
+        child_workflow_id: child.workflow_id.clone(),
+        parent_step_id: child.step.clone(),
+        template_name: child.template_name.clone(),
+        status: child.status,
+        started_at: child.started_at,
+        completed_at: child.completed_at,
+    }
 }
 
 fn approval_row(approval: &Approval) -> Value {

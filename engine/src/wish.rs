@@ -5,13 +5,14 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sluice_proto::agents::{AgentCatalogue, DEFAULT_TIMEOUT_MS};
-use sluice_proto::ids::AgentName;
+use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::{CommandKind, CommandLock, Recovery};
 use sluice_proto::timestamp::Timestamp;
 
 use crate::breaker::BreakerChange;
+use crate::child;
 use crate::expr::{Missing, Text};
 use crate::lesson::LessonChange;
 use crate::path::Job;
@@ -60,6 +61,17 @@ pub struct WishedTimer {
     pub due_at: Timestamp,
 }
 
+/// A run that a position waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WishedChild {
+    /// Step that waits.
+    pub step: String,
+    /// Visit of that step, from 1.
+    pub visit: u32,
+    /// The child.
+    pub workflow_id: WorkflowId,
+}
+
 /// Everything a state wants to be outstanding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wishes {
@@ -71,6 +83,8 @@ pub struct Wishes {
     pub approvals: Vec<String>,
     /// Moments that are waited for.
     pub timers: Vec<WishedTimer>,
+    /// Runs whose end is waited for.
+    pub children: Vec<WishedChild>,
 }
 
 /// Everything `state` wants to be outstanding.
@@ -168,7 +182,8 @@ fn wish_for_position(
             StepKind::Conditional(_)
             | StepKind::Terminal
             | StepKind::Wait(_)
-            | StepKind::Fan(_) => {}
+            | StepKind::Fan(_)
+            | StepKind::Workflow(_) => {}
         },
         Phase::Gate { .. } => {
             wishes.attempts.push(attempt(Job::Gate, CommandKind::Gate, AgentName::llm()));
@@ -185,6 +200,11 @@ fn wish_for_position(
         Phase::Waiting { approval_id } => wishes.approvals.push(approval_id.clone()),
         // What is in them has wishes of its own.
         Phase::Branches => {}
+        Phase::Child { workflow_id } => wishes.children.push(WishedChild {
+            step: path.to_owned(),
+            visit: position.visit,
+            workflow_id: workflow_id.clone(),
+        }),
         Phase::Timer { until } => wishes.timers.push(WishedTimer {
             step: path.to_owned(),
             visit: position.visit,
@@ -449,6 +469,15 @@ pub enum Effect {
     StartTimer(WishedTimer),
     /// It waits for that moment no longer.
     StopTimer(WishedTimer),
+    /// Start the child, and wait for its end.
+    StartChild {
+        /// Which.
+        wish: WishedChild,
+        /// What it reads as `context`, or why there is none.
+        context: Result<Map<String, Value>, String>,
+    },
+    /// It waits for the child no longer; one that has not ended is cancelled.
+    LeaveChild(WishedChild),
 }
 
 /// What leads from the wishes of `before` to those of `after`.
@@ -489,6 +518,8 @@ pub fn effects(
     for timer in old.timers.iter().filter(|timer| !new_timers.contains(timer)) {
         effects.push(Effect::StopTimer(timer.clone()));
     }
+    let left = |child: &&WishedChild| !new.children.contains(child);
+    effects.extend(old.children.iter().filter(left).cloned().map(Effect::LeaveChild));
     for attempt in &new.attempts {
         if !old_attempts.contains(&attempt.key()) {
             let draft = draft(template, agents, after, attempt.clone());
@@ -506,6 +537,10 @@ pub fn effects(
     }
     for timer in new.timers.iter().filter(|timer| !old_timers.contains(timer)) {
         effects.push(Effect::StartTimer(timer.clone()));
+    }
+    for wish in new.children.into_iter().filter(|child| !old.children.contains(child)) {
+        let context = child::context(template, after, &wish.step);
+        effects.push(Effect::StartChild { wish, context });
     }
     effects
 }

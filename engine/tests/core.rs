@@ -9,6 +9,8 @@ mod approvals;
 mod attempt;
 #[path = "core/cancel.rs"]
 mod cancel;
+#[path = "core/children.rs"]
+mod children;
 #[path = "core/endings.rs"]
 mod endings;
 #[path = "core/events.rs"]

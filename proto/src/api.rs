@@ -1,6 +1,7 @@
 //! Bodies of the API. REST and NATS carry the same ones.
 
 mod breakers;
+mod children;
 mod control;
 mod record;
 
@@ -14,6 +15,7 @@ use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
 
 pub use breakers::{BreakerView, BreakersResponse};
+pub use children::ChildWorkflow;
 pub use control::{
     CancelCleanup, CancelRequest, CancelResponse, PauseRequest, RetryRequest, RetryResponse,
     Suspended, UnpauseRequest,
@@ -110,6 +112,9 @@ pub struct ExecuteRequest {
     /// Id of the caller's choice; made from the template's name when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_id: Option<String>,
+    /// The run in whose name this one is started: cancelling that cancels this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_workflow_id: Option<String>,
     /// Makes repeated requests one, for seven days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -213,8 +218,8 @@ pub struct StatusResponse {
     pub locks: Vec<String>,
     /// The run that started it.
     pub parent_workflow_id: Option<WorkflowId>,
-    /// Runs it started.
-    pub child_workflows: Vec<Value>,
+    /// Runs it started, and runs that were started in its name, oldest first.
+    pub child_workflows: Vec<ChildWorkflow>,
     /// When its last event was written.
     pub updated_at: Timestamp,
 }
@@ -407,6 +412,9 @@ pub struct WorkflowSummary {
     pub started_at: Timestamp,
     /// Template file name.
     pub template_name: String,
+    /// The run that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_workflow_id: Option<WorkflowId>,
     /// When it ended.
     pub completed_at: Option<Timestamp>,
     /// When its last event was written.

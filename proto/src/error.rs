@@ -43,6 +43,8 @@ pub enum ErrorCode {
     NotPausable,
     /// 400: the run has not failed, the step was never reached, or its retries are used up.
     NotRetryable,
+    /// 400: the run that is to be the parent has too many runs above it, or is cancelled.
+    NotAParent,
     /// 400: any other request that cannot be right.
     BadRequest,
     /// 403: the Host or Origin is not ours.
@@ -100,6 +102,7 @@ impl ErrorCode {
             | Self::NotCancellable
             | Self::NotRetryable
             | Self::NotPausable
+            | Self::NotAParent
             | Self::BadRequest => 400,
             Self::ForbiddenOrigin | Self::Forbidden => 403,
             Self::WorkflowNotFound

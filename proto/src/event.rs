@@ -3,6 +3,7 @@
 //! A new field is optional with a default, so that older events still decode.
 
 mod approval;
+mod children;
 mod control;
 mod failure;
 mod lock;
@@ -18,6 +19,7 @@ use crate::message::{Recovery, Usage};
 use crate::timestamp::Timestamp;
 
 pub use approval::{ApproveGate, PauseWorkflow, RejectGate, ResumeWorkflow};
+pub use children::{ChildWorkflowComplete, StartChildWorkflow};
 pub use control::{
     CancelWorkflow, ContinueWorkflow, ExpireWorkflow, RetryCommand, SuspendWorkflow,
 };
@@ -109,6 +111,10 @@ pub enum EventBody {
     Annotate(Annotate),
     /// The state of the run was kept.
     CreateSnapshot(CreateSnapshot),
+    /// The run has a child from now on.
+    StartChildWorkflow(StartChildWorkflow),
+    /// A child of the run has ended, or could not be started.
+    ChildWorkflowComplete(ChildWorkflowComplete),
 }
 
 /// Gives every kind of event its action's name, as stored.
@@ -159,6 +165,8 @@ actions! {
     StartBranches "start_branches"
     Annotate "annotate"
     CreateSnapshot "create_snapshot"
+    StartChildWorkflow "start_child_workflow"
+    ChildWorkflowComplete "child_workflow_complete"
 }
 
 /// Status of a run.

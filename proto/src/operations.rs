@@ -214,6 +214,9 @@ pub struct Wait {
     /// Who must decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approver_role: Option<String>,
+    /// The child whose end is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_workflow_id: Option<String>,
 }
 
 /// Kinds of waiting.
@@ -228,6 +231,8 @@ pub enum WaitKind {
     Lock,
     /// A moment must come.
     Timer,
+    /// A run that it started must end.
+    Child,
     /// The next attempt is not due yet.
     Retry,
     /// No worker has taken the command.

@@ -281,6 +281,9 @@ impl World {
                   where r.completed_at is not null and p.status = 'pending'
                  union all
                  select 'timer', t.step_path from timers t join runs r using (workflow_id)
+                  where r.completed_at is not null
+                 union all
+                 select 'child wait', w.step_path from child_waits w join runs r using (workflow_id)
                   where r.completed_at is not null",
             )
             .fetch_all(&self.pool)

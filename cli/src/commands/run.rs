@@ -24,6 +24,9 @@ pub(crate) struct RunArgs {
     /// Id of your choice for the run
     #[arg(long, value_name = "ID")]
     workflow_id: Option<String>,
+    /// Run in whose name this one is started: cancelling that cancels this
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
     /// Makes repeated requests with the same id one
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -57,7 +60,12 @@ fn request(args: &RunArgs) -> Result<Value, CliError> {
     };
     context.extend(args.context.iter().cloned());
     let mut request = json!({"template_name": args.template, "context": context});
-    for (name, value) in [("workflow_id", &args.workflow_id), ("request_id", &args.request_id)] {
+    let named = [
+        ("workflow_id", &args.workflow_id),
+        ("parent_workflow_id", &args.parent),
+        ("request_id", &args.request_id),
+    ];
+    for (name, value) in named {
         if let Some(value) = value {
             request[name] = value.as_str().into();
         }

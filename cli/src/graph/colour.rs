@@ -32,6 +32,7 @@ pub(super) fn of_kind(kind: Kind) -> Paint {
         Kind::Message => ("#f1f3f5", "#52606d"),
         Kind::Wait => ("#e0f2f7", "#1c6b80"),
         Kind::Branches => ("#e9eef5", "#334e68"),
+        Kind::Child => ("#f3ecf8", "#7a3f9a"),
         Kind::Terminal => ("#e3f5e8", "#1d7a3e"),
     };
     Paint { fill, line }

@@ -51,6 +51,7 @@ fn step(node: &Node) -> String {
         Kind::Message => "note",
         Kind::Wait => "box, style=\"rounded,dashed,filled\"",
         Kind::Branches => "box3d",
+        Kind::Child => "component",
         Kind::Terminal => "box, peripheries=2, style=\"rounded,filled\"",
     };
     let paint = colour::of_kind(node.kind);

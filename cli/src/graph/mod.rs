@@ -47,17 +47,19 @@ pub(crate) enum Kind {
     Message,
     Wait,
     Branches,
+    Child,
     Terminal,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Agent,
         Self::Approval,
         Self::Condition,
         Self::Message,
         Self::Wait,
         Self::Branches,
+        Self::Child,
         Self::Rollback,
         Self::Terminal,
     ];
@@ -72,6 +74,7 @@ impl Kind {
             Self::Message => "message",
             Self::Wait => "wait",
             Self::Branches => "branches",
+            Self::Child => "workflow",
             Self::Terminal => "end",
         }
     }
@@ -209,6 +212,7 @@ impl Node {
             }
             StepKind::Wait(wait) => (Kind::Wait, vec![of_wait(&wait.end)]),
             StepKind::Fan(fan) => (Kind::Branches, of_fan(fan)),
+            StepKind::Workflow(child) => (Kind::Child, vec![child.template.clone()]),
             StepKind::Terminal if step.is_inner() => {
                 (Kind::Terminal, vec!["the branch is complete".to_owned()])
             }

@@ -138,7 +138,9 @@ impl History {
             | EventBody::StartTimer(_)
             | EventBody::StartBranches(_)
             | EventBody::Annotate(_)
-            | EventBody::CreateSnapshot(_) => {}
+            | EventBody::CreateSnapshot(_)
+            | EventBody::StartChildWorkflow(_)
+            | EventBody::ChildWorkflowComplete(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::{BASE32_NOPAD, Encoding, Specification};
 use serde_json::Value;
-use sluice_engine::template;
+use sluice_engine::{MAX_CHAIN, template};
 use sluice_proto::api::{ExecuteRequest, verb};
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::ids::WorkflowId;
@@ -13,7 +13,8 @@ use sluice_proto::json;
 
 use super::{Answer, decode, submit};
 use crate::coordinator::Shared;
-use crate::intake::{Request, Work};
+use crate::intake::{Request, Work, api_error};
+use crate::store::{StoreError, runs};
 
 pub(super) async fn handle(
     shared: &Arc<Shared>,
@@ -34,8 +35,32 @@ pub(super) async fn handle(
             .map_err(|error| ApiError::field("workflow_id", error.to_string()))?,
         None => new_id(&template.template.file),
     };
+    let parent = match &request.parent_workflow_id {
+        Some(text) => Some(parent(shared, text).await?),
+        None => None,
+    };
     let request = request_name(request.request_id.or(request_id), verb::WORKFLOW_EXECUTE)?;
-    submit(shared, workflow_id, Work::Start { template, context, request }).await
+    submit(shared, workflow_id, Work::Start { template, context, parent, request }).await
+}
+
+/// The run of that id, if another can be below it. Who is above whom never changes.
+async fn parent(shared: &Shared, text: &str) -> Result<WorkflowId, ApiError> {
+    let id = WorkflowId::parse(text)
+        .map_err(|error| ApiError::field("parent_workflow_id", error.to_string()))?;
+    let line = async {
+        let mut connection = shared.pool.acquire().await?;
+        runs::lineage(&mut connection, id.as_str(), MAX_CHAIN).await
+    };
+    let line = line.await.map_err(|error: StoreError| api_error(&error))?;
+    match line.len() {
+        0 => Err(ApiError::workflow_not_found(id.as_str())),
+        MAX_CHAIN => {
+            let detail =
+                format!("parent_workflow_id: {MAX_CHAIN} runs are above each other already");
+            Err(ApiError::new(ErrorCode::NotAParent, detail))
+        }
+        _ => Ok(id),
+    }
 }
 
 /// Longest name of a request, bytes.

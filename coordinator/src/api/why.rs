@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::attempt::Published;
-use sluice_engine::{State, WishedAttempt, WishedLock, WishedTimer, wishes};
+use sluice_engine::{State, WishedAttempt, WishedChild, WishedLock, WishedTimer, wishes};
 use sluice_proto::event::Status;
 use sluice_proto::ids::AgentName;
 use sluice_proto::operations::{Wait, WaitKind, WhyResponse};
@@ -43,6 +43,7 @@ async fn waits(shared: &Shared, run: &LoadedRun) -> Result<Vec<Wait>, StoreError
         waits.push(lock_wait(&mut connection, state, lock).await?);
     }
     waits.extend(wished.timers.iter().map(timer));
+    waits.extend(child_waits(shared, &mut connection, state, &wished.children).await?);
     let rows = attempts::of_run(&mut connection, state.workflow_id.as_str()).await?;
     let (deliveries, work): (Vec<_>, Vec<_>) =
         wished.attempts.into_iter().partition(|wish| wish.agent == AgentName::notify());
@@ -75,6 +76,7 @@ fn wait(kind: WaitKind, step: Option<&str>, sentence: String, who: String) -> Wa
         position: None,
         approval_id: None,
         approver_role: None,
+        child_workflow_id: None,
     }
 }
 
@@ -127,6 +129,42 @@ fn approval(state: &State, id: &str) -> Option<Wait> {
         approver_role: request.approver_role.clone(),
         ..wait(WaitKind::Approval, Some(&approval.step), sentence, who)
     })
+}
+
+/// How the children stand that the run waits for.
+async fn child_waits(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    state: &State,
+    wished: &[WishedChild],
+) -> Result<Vec<Wait>, StoreError> {
+    let ids: Vec<String> = wished.iter().map(|wish| wish.workflow_id.to_string()).collect();
+    let children = shared.loader.load(connection, &ids).await?;
+    let told = wished.iter().map(|wish| {
+        let since = state.active.get(&wish.step).map(|position| position.entered_at);
+        child_wait(wish, since, children.get(wish.workflow_id.as_str()))
+    });
+    Ok(told.collect())
+}
+
+fn child_wait(wish: &WishedChild, since: Option<Timestamp>, child: Option<&LoadedRun>) -> Wait {
+    let id = &wish.workflow_id;
+    let standing = child.map_or_else(
+        || "which is not there".to_owned(),
+        |child| {
+            let step = sluice_engine::current_step(&child.template, &child.state);
+            let at = step.map(|step| format!(" at '{step}'")).unwrap_or_default();
+            format!("which is {}{at}", child.state.status.as_str())
+        },
+    );
+    let since_when = since.map(|since| format!(" since {}", clock(since))).unwrap_or_default();
+    let sentence = format!("step '{}' waits for its child {id}{since_when}, {standing}", wish.step);
+    let who = format!("whoever can move the child: `sluice why {id}`");
+    Wait {
+        since,
+        child_workflow_id: Some(id.to_string()),
+        ..wait(WaitKind::Child, Some(&wish.step), sentence, who)
+    }
 }
 
 fn timer(wish: &WishedTimer) -> Wait {

@@ -13,6 +13,7 @@ use sluice_proto::operations::ReleaseLockResponse;
 use sqlx::{Acquire, PgConnection};
 
 use super::control;
+use super::family::{self, FamilyOp};
 use super::item::{Item, Request, Work};
 use super::locks::{self, LockOp};
 use super::working::{Moment, Working};
@@ -66,11 +67,16 @@ pub(super) async fn commit(
             None => apply(shared, &mut working, item, &outstanding, moment)?,
         });
     }
-    if working.events.is_empty() && working.lock_ops.is_empty() {
+    let nothing = working.lock_ops.is_empty() && working.family_ops.is_empty();
+    if working.events.is_empty() && nothing {
         return Ok(verdicts);
     }
     let mut transaction = connection.begin().await?;
-    locks::settle(shared, &mut transaction, &mut working, moment).await?;
+    // Each may lead to more of the other.
+    while !working.family_ops.is_empty() || !working.lock_ops.is_empty() {
+        family::settle(shared, &mut transaction, &mut working, moment).await?;
+        locks::settle(shared, &mut transaction, &mut working, moment).await?;
+    }
     answer_callers(&working, items, &mut verdicts);
     let dropped = write(shared, &mut transaction, &working, moment).await?;
     keep_answers(&mut transaction, items, &verdicts).await?;
@@ -100,7 +106,16 @@ async fn repeated(
 }
 
 fn run_ids(items: &[Item]) -> Vec<String> {
-    let mut ids: Vec<String> = items.iter().map(|item| item.workflow_id.to_string()).collect();
+    let parents = items.iter().filter_map(|item| match &item.work {
+        Work::Start { parent, .. } => parent.as_ref(),
+        _ => None,
+    });
+    let mut ids: Vec<String> = items
+        .iter()
+        .map(|item| &item.workflow_id)
+        .chain(parents)
+        .map(ToString::to_string)
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -164,12 +179,19 @@ fn apply(
             };
             (input, Some((key, Unchanged::Lease(row.fence, row.lease_until))))
         }
-        Work::Start { template, context, .. } => {
+        Work::Start { template, context, parent, .. } => {
             if working.runs.contains_key(item.workflow_id.as_str()) {
                 return Ok(Verdict::from(sluice_engine::Refused::AlreadyStarted));
             }
             let (template, text) = (Arc::clone(&template.template), Arc::clone(&template.text));
-            working.add_new(&item.workflow_id, template, text, moment);
+            if let Some(parent) = parent {
+                let (child, template_name) = (item.workflow_id.clone(), template.file.clone());
+                let adopted = Input::ChildAdopted { child, template_name };
+                if let Err(refused) = working.advance(shared, parent, adopted, None, moment)? {
+                    return Ok(Verdict::from(refused));
+                }
+            }
+            working.add_new(&item.workflow_id, template, text, parent.clone(), moment);
             (Input::Start { context: context.clone() }, None)
         }
         Work::Decide { .. } | Work::Control { .. }
@@ -182,6 +204,11 @@ fn apply(
         Work::Control { input, .. } => (input.clone(), None),
         Work::GrantLock { name } => {
             working.lock_ops.push(LockOp::Grant { name: name.clone() });
+            return Ok(Verdict::Recorded);
+        }
+        Work::ChildOver { child } => {
+            let (parent, child) = (item.workflow_id.clone(), child.clone());
+            working.family_ops.push_back(FamilyOp::Tell { parent, child });
             return Ok(Verdict::Recorded);
         }
         Work::TimerDue { step, visit } => {

@@ -55,6 +55,8 @@ pub(crate) enum Work {
         template: Pinned,
         /// What the template reads as `context.*`.
         context: Map<String, Value>,
+        /// The run in whose name it is started; it exists.
+        parent: Option<WorkflowId>,
         /// Makes repeated requests one.
         request: Option<Request>,
     },
@@ -76,6 +78,11 @@ pub(crate) enum Work {
     GrantLock {
         /// Name of the lock.
         name: String,
+    },
+    /// A child that this run waits for has ended, or is not there.
+    ChildOver {
+        /// The child.
+        child: WorkflowId,
     },
     /// The moment that a step waits for has come.
     TimerDue {
@@ -222,9 +229,13 @@ impl From<sluice_engine::Refused> for Verdict {
     fn from(refused: sluice_engine::Refused) -> Self {
         use sluice_engine::Refused;
         let code = match &refused {
-            Refused::NotOutstanding | Refused::NotWaitingForLock | Refused::NotWaitingForTimer => {
+            Refused::NotOutstanding
+            | Refused::NotWaitingForLock
+            | Refused::NotWaitingForTimer
+            | Refused::NotWaitingForChild => {
                 return Self::Refused(Refusal::NotOutstanding);
             }
+            Refused::NoParent(_) => ErrorCode::NotAParent,
             Refused::NotHoldingLock => ErrorCode::LockNotHeld,
             Refused::AlreadyStarted => ErrorCode::WorkflowIdTaken,
             Refused::NotPaused | Refused::Suspended(_) | Refused::NotSuspended => {

@@ -130,15 +130,7 @@ async fn hand_over(
         let Some(waiter) = locks::first_waiter(connection, &row.name).await? else { return Ok(()) };
         locks::dequeue(connection, waiter.waiter_id).await?;
         let Ok(run) = WorkflowId::parse(&waiter.workflow_id) else { continue };
-        if !working.runs.contains_key(run.as_str()) {
-            working.add(
-                shared.loader.load(connection, std::slice::from_ref(&waiter.workflow_id)).await?,
-            );
-            if let Some(joined) = working.runs.get(run.as_str()) {
-                let template = Arc::clone(&joined.template);
-                working.breakers.load(connection, std::iter::once(&*template)).await?;
-            }
-        }
+        working.join(shared, connection, &run).await?;
         let fencing_number = row.fencing_number + 1;
         let input = Input::LockGranted {
             step: waiter.step.clone(),
@@ -158,9 +150,9 @@ async fn hand_over(
     Ok(())
 }
 
-/// Whether a run has come further than this batch read it: then it may well have begun to wait for the lock
-/// since, and its place in the queue must not be lost.
-async fn has_moved_on(
+/// Whether a run has come further than this batch read it: then it may well have begun to wait for what has
+/// come since, and that must not be lost.
+pub(super) async fn has_moved_on(
     connection: &mut PgConnection,
     working: &Working,
     run: &WorkflowId,

@@ -6,6 +6,7 @@
 mod batch;
 mod breakers;
 mod control;
+mod family;
 mod item;
 mod lessons;
 mod locks;

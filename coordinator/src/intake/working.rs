@@ -1,6 +1,6 @@
 //! The runs of one batch while it is being worked out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,10 +13,12 @@ use sluice_proto::event::{EVENT_VERSION, Event, EventBody, RetryStep};
 use sluice_proto::ids::{CommandId, WorkflowId};
 use sluice_proto::seal::{GENESIS_HASH, hex};
 use sluice_proto::timestamp::Timestamp;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::breakers::WorkingBreakers;
 use super::control;
+use super::family::{self, FamilyOp};
 use super::lessons::WorkingLessons;
 use super::locks::LockOp;
 use crate::cloud_event;
@@ -59,12 +61,15 @@ pub(super) struct Working {
     pub(super) opened: Vec<ApprovalRow>,
     pub(super) closed: Vec<(String, String)>,
     pub(super) lock_ops: Vec<LockOp>,
+    pub(super) family_ops: VecDeque<FamilyOp>,
     pub(super) timers_started: Vec<TimerRow>,
     pub(super) timers_stopped: Vec<TimerRow>,
     pub(super) breakers: WorkingBreakers,
     pub(super) lessons: WorkingLessons,
     /// What cancellations clean up, by run.
     pub(super) cleanups: HashMap<String, CancelCleanup>,
+    /// The cancelled run whose cleanup the next cancellation is part of.
+    pub(super) cancelled_for: Option<WorkflowId>,
 }
 
 /// The clock and the chance of one batch.
@@ -89,17 +94,36 @@ impl Working {
         }
     }
 
+    /// Reads a run that the batch has to do with after all; false if there is none.
+    pub(super) async fn join(
+        &mut self,
+        shared: &Shared,
+        connection: &mut PgConnection,
+        id: &WorkflowId,
+    ) -> Result<bool, StoreError> {
+        if self.runs.contains_key(id.as_str()) {
+            return Ok(true);
+        }
+        self.add(shared.loader.load(connection, &[id.to_string()]).await?);
+        let Some(joined) = self.runs.get(id.as_str()) else { return Ok(false) };
+        let template = Arc::clone(&joined.template);
+        self.breakers.load(connection, std::iter::once(&*template)).await?;
+        Ok(true)
+    }
+
     /// Adds a run that does not exist yet.
     pub(super) fn add_new(
         &mut self,
         id: &WorkflowId,
         template: Arc<Template>,
         text: Arc<str>,
+        parent: Option<WorkflowId>,
         moment: Moment,
     ) {
+        let state = State { parent_workflow_id: parent, ..State::new(id.clone()) };
         let run = WorkingRun {
             template,
-            state: Arc::new(State::new(id.clone())),
+            state: Arc::new(state),
             new_template_text: Some(text),
             commanded: None,
             started_month: month_of(moment.now),
@@ -122,7 +146,10 @@ impl Working {
         let Some(run) = self.runs.get_mut(id.as_str()) else {
             return Ok(Err(Refused::NotOutstanding));
         };
-        let cancels = matches!(input, Input::Cancel(_));
+        let cancelled = match &input {
+            Input::Cancel(cancel) => Some(cancel.clone()),
+            _ => None,
+        };
         let situation = Situation {
             template: &run.template,
             agents: &shared.agents,
@@ -135,9 +162,12 @@ impl Working {
             Ok(advance) => advance,
             Err(refused) => return Ok(Err(refused)),
         };
-        if cancels {
+        if cancelled.is_some() {
             self.cleanups.insert(id.to_string(), control::cleanup(&run.state, &effects));
         }
+        let ends = !run.state.status.is_terminal() && state.status.is_terminal();
+        let follow_up = family::follow_up(&state, cancelled, self.cancelled_for.take(), ends);
+        self.family_ops.extend(follow_up);
         run.commanded = control::commanded(&events).or(run.commanded.take());
         self.record(shared, id, state, events, moment)?;
         for effect in effects {
@@ -244,6 +274,13 @@ impl Working {
             }
             Effect::Learn { agent, signature, change } => {
                 self.lessons.learn(agent.to_string(), signature, &change);
+            }
+            Effect::StartChild { wish, context } => {
+                self.family_ops.push_back(FamilyOp::Start { parent: id.clone(), wish, context });
+            }
+            Effect::LeaveChild(wish) => {
+                let (parent, child) = (id.clone(), wish.workflow_id);
+                self.family_ops.push_back(FamilyOp::Leave { parent, child });
             }
             Effect::StartTimer(wish) => self.timers_started.push(timer_row(id, &wish)),
             Effect::StopTimer(wish) => {

@@ -157,8 +157,8 @@ pub(crate) async fn circle(
                      where q.workflow_id = w.run and starts_with(q.step, coalesce(w.held, ''))
                        and l.workflow_id is not null
                     union
-                    select c.workflow_id, null, c.workflow_id from runs c
-                     where c.parent_workflow_id = w.run and c.completed_at is null) n
+                    select c.child_workflow_id, null, c.child_workflow_id from child_waits c
+                     where c.workflow_id = w.run and starts_with(c.step_path, coalesce(w.held, ''))) n
               where not (w.run = $1 and starts_with($2, coalesce(w.held, '')))
                 and n.place <> all (w.path) and cardinality(w.path) < 64)
          select array(select split_part(p, ' ', 1) from unnest(path[:cardinality(path) - 1]) p)

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (30, "snapshots", include_str!("../../migrations/0030_snapshots.sql")),
     (31, "lessons", include_str!("../../migrations/0031_lessons.sql")),
     (32, "checkpoints", include_str!("../../migrations/0032_checkpoints.sql")),
+    (33, "child_waits", include_str!("../../migrations/0033_child_waits.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[
@@ -29,6 +30,7 @@ const GRANTS: &[&str] = &[
     "select grant_run_time_snapshots($1::name)",
     "select grant_run_time_lessons($1::name)",
     "select grant_run_time_checkpoints($1::name)",
+    "select grant_run_time_child_waits($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.

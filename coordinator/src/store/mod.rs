@@ -4,6 +4,7 @@ pub(crate) mod approvals;
 pub(crate) mod attempts;
 pub(crate) mod breakers;
 pub(crate) mod checkpoints;
+pub(crate) mod child_waits;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod lessons;

@@ -109,6 +109,28 @@ pub(crate) async fn find_projection(
     }))
 }
 
+/// Templates of a run, of its parent, and so on: at most `limit` of them, none if there is no such run. A
+/// parent that is not there ends the walk.
+pub(crate) async fn lineage(
+    connection: &mut PgConnection,
+    workflow_id: &str,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "with recursive line (template_name, parent, place) as (
+             select template_name, parent_workflow_id, 1 from runs where workflow_id = $1
+             union all
+             select r.template_name, r.parent_workflow_id, l.place + 1
+               from line l join runs r on r.workflow_id = l.parent
+              where l.place < $2)
+         select template_name from line order by place",
+    )
+    .bind(workflow_id)
+    .bind(i32::try_from(limit).unwrap_or(i32::MAX))
+    .fetch_all(connection)
+    .await?)
+}
+
 /// Inserts new runs; the ids of those that were free come back.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
@@ -198,7 +220,7 @@ pub(crate) async fn list(
     let rows = match (limit, offset) {
         (None, None) => sqlx::query(
             "select workflow_id, status, current_step, started_at, template_name, completed_at,
-                    updated_at, failed_step, error_message
+                    updated_at, failed_step, error_message, parent_workflow_id
                from ((select * from runs where completed_at is null limit $4)
                      union all
                      (select * from runs
@@ -219,7 +241,7 @@ pub(crate) async fn list(
         .bind(after.map(|after| &after.workflow_id)),
         (limit, offset) => sqlx::query(
             "select workflow_id, status, current_step, started_at, template_name, completed_at,
-                    updated_at, failed_step, error_message
+                    updated_at, failed_step, error_message, parent_workflow_id
                from runs
               where ($1::text is null or status = $1) and ($2::text is null or template_name = $2)
                 and ($5::timestamptz is null or (started_at, workflow_id) < ($5, $6))
@@ -254,6 +276,7 @@ fn summary(row: &sqlx::postgres::PgRow) -> Result<WorkflowSummary, StoreError> {
     let unreadable = |cause: String| StoreError::Unreadable { what: "run".to_owned(), cause };
     let id: String = row.try_get(0)?;
     let status: String = row.try_get(1)?;
+    let parent: Option<String> = row.try_get(9)?;
     Ok(WorkflowSummary {
         workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
         status: serde_json::from_value(status.into()).map_err(|e| unreadable(e.to_string()))?,
@@ -264,5 +287,6 @@ fn summary(row: &sqlx::postgres::PgRow) -> Result<WorkflowSummary, StoreError> {
         updated_at: Timestamp::from(row.try_get::<Moment, _>(6)?),
         failed_step: row.try_get(7)?,
         error_message: row.try_get(8)?,
+        parent_workflow_id: parent.and_then(|id| WorkflowId::parse(&id).ok()),
     })
 }

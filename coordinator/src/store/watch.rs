@@ -4,8 +4,8 @@ use sqlx::PgConnection;
 
 use super::{Moment, StoreError};
 
-/// Open runs, untouched since `before`, that have no attempt, no approval, no timer and no place in a
-/// queue.
+/// Open runs, untouched since `before`, that have no attempt, no approval, no timer, no child to
+/// wait for and no place in a queue.
 pub(crate) async fn stranded_runs(
     connection: &mut PgConnection,
     before: Moment,
@@ -18,6 +18,7 @@ pub(crate) async fn stranded_runs(
             and not exists (select from attempts a where a.workflow_id = r.workflow_id)
             and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
             and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
+            and not exists (select from child_waits c where c.workflow_id = r.workflow_id)
             and not exists (select from timers t
                              where t.workflow_id = r.workflow_id and t.step_path <> 'workflow.deadline')
           limit 100",
@@ -28,7 +29,8 @@ pub(crate) async fn stranded_runs(
 }
 
 /// Running runs that nothing has happened to since `before`, and that nobody is at work on: no worker holds
-/// an attempt, none is still to come, nobody has to decide anything, and no queue and no moment is waited for.
+/// an attempt, none is still to come, nobody has to decide anything, and no queue, no child and no moment is
+/// waited for.
 pub(crate) async fn abandoned_runs(
     connection: &mut PgConnection,
     before: Moment,
@@ -41,6 +43,7 @@ pub(crate) async fn abandoned_runs(
                              where a.workflow_id = r.workflow_id and (a.lease_until >= $2 or a.due_at > $2))
             and not exists (select from approvals p where p.workflow_id = r.workflow_id and p.status = 'pending')
             and not exists (select from lock_waiters w where w.workflow_id = r.workflow_id)
+            and not exists (select from child_waits c where c.workflow_id = r.workflow_id)
             and not exists (select from timers t
                              where t.workflow_id = r.workflow_id and t.step_path <> 'workflow.deadline')
           limit 100",

@@ -5,6 +5,7 @@
 
 mod abandoned;
 mod attempts;
+mod children;
 mod judging;
 mod locks;
 mod timers;
@@ -104,6 +105,7 @@ async fn sweep(
     if watch {
         watchdog::sweep(shared).await?;
         abandoned::sweep(shared).await?;
+        children::sweep(shared).await?;
     }
     if keep {
         let mut connection = shared.pool.acquire().await?;

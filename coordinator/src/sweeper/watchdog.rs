@@ -12,7 +12,7 @@ use crate::coordinator::{Shared, now};
 use crate::intake::working::{stored_attempt, timer_row};
 use crate::loader::LoadedRun;
 use crate::store::locks::{self, NewWaiter};
-use crate::store::{attempts, timers, watch};
+use crate::store::{attempts, child_waits, timers, watch};
 
 /// A run must have been still for this long before it is looked at, milliseconds.
 const STILL_MS: i64 = 10_000;
@@ -64,6 +64,11 @@ async fn repair(
             Effect::StartTimer(wish) => {
                 let row = timer_row(&run.head.workflow_id, &wish);
                 timers::insert(connection, &[row]).await?;
+            }
+            Effect::StartChild { wish, .. } => {
+                let (step, child) = (&wish.step, wish.workflow_id.as_str());
+                let parent = run.head.workflow_id.as_str();
+                child_waits::insert(connection, parent, step, wish.visit, child).await?;
             }
             // An approval can be decided without its row; nothing else is asked for from nothing.
             _ => {}

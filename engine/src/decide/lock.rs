@@ -124,7 +124,7 @@ pub(super) fn revoked(
     for (path, position) in &state.active {
         // Other branches may be waiting for the same lock: they have lost nothing.
         let held_here = position.lock.as_deref() == Some(name) && state.has_lock(path, position);
-        if held_here && matches!(position.phase, Phase::Branches) {
+        if held_here && matches!(position.phase, Phase::Branches | Phase::Child { .. }) {
             let scope = RunScope::at(situation.template, state, path);
             let next = route::after_failure(situation.template, &scope, path);
             let (code, message) = (error.code.as_str(), error.message.clone());

@@ -24,6 +24,7 @@ pub use self::retry::{MAX_COMMANDED_RETRIES, Retry};
 pub use self::suspend::Suspend;
 use crate::attempt::Loss;
 use crate::breaker::Breakers;
+use crate::child::{self, ChildEnd};
 use crate::event::NewEvent;
 use crate::lesson::Lessons;
 use crate::state::State;
@@ -74,6 +75,20 @@ pub enum Input {
     Continue {
         /// Who.
         by: String,
+    },
+    /// A run was started in the name of this one.
+    ChildAdopted {
+        /// That run.
+        child: WorkflowId,
+        /// File name of its template.
+        template_name: String,
+    },
+    /// A child has ended, or could not be started.
+    ChildEnded {
+        /// The child.
+        child: WorkflowId,
+        /// How.
+        end: Box<ChildEnd>,
     },
     /// Nothing has happened to the run for very long.
     Abandoned {
@@ -224,6 +239,12 @@ pub enum Refused {
     /// The run does not wait for that moment, or it has not come.
     #[error("the run waits for no such moment")]
     NotWaitingForTimer,
+    /// The run has no such child, or knows of its end.
+    #[error("the run does not wait for that child")]
+    NotWaitingForChild,
+    /// The run can have no more children.
+    #[error("the run cannot be the parent of another: {0}")]
+    NoParent(String),
     /// The run does not hold that lock.
     #[error("the run does not hold that lock")]
     NotHoldingLock,
@@ -273,6 +294,8 @@ pub(crate) fn decide(
         Input::Annotate(note) => annotate::decide(state, note),
         Input::Suspend(wish) => suspend::suspend(situation, state, wish),
         Input::Continue { by } => suspend::go_on(state, by),
+        Input::ChildAdopted { child, template_name } => child::adopted(state, child, template_name),
+        Input::ChildEnded { child, end } => child::ended(situation.template, state, &child, *end),
         Input::Abandoned { untouched_since } => {
             expire::abandoned(situation, state, untouched_since)
         }

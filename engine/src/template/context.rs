@@ -10,6 +10,8 @@ use super::target::Targets;
 
 /// One load.
 pub(super) struct Context<'n> {
+    /// Name of the file, without the folders it may be in.
+    pub(super) file: String,
     pub(super) findings: Findings,
     pub(super) targets: Targets,
     /// Every path read by an expression, for the check of its names.
@@ -39,6 +41,7 @@ impl<'n> Context<'n> {
     pub(super) fn new(file: &str, source: &'n str) -> Self {
         let breaks = source.match_indices('\n').map(|(at, _)| at + 1);
         Self {
+            file: file.rsplit(['/', '\\']).next().unwrap_or(file).to_owned(),
             findings: Findings::new(file),
             targets: Targets::default(),
             references: Vec::new(),

@@ -112,6 +112,9 @@ impl Template {
             StepKind::Terminal => way("end", or_complete(step, None)),
             StepKind::Wait(wait) => way("on_success", or_complete(step, wait.on_success.as_ref())),
             StepKind::Fan(fan) => way("on_success", or_complete(step, fan.on_success.as_ref())),
+            StepKind::Workflow(child) => {
+                way("on_success", or_complete(step, child.on_success.as_ref()));
+            }
         }
         let done = ways.into_iter().map(|(label, target)| Edge {
             step: step.id.clone(),
@@ -144,7 +147,7 @@ impl Template {
         // Other steps have nothing in them that could fail, except a wait for a lock that ends. A length
         // of time that is written out cannot be misread; a moment can.
         let fails = match &step.kind {
-            StepKind::AgentCall(_) | StepKind::Fan(_) => true,
+            StepKind::AgentCall(_) | StepKind::Fan(_) | StepKind::Workflow(_) => true,
             StepKind::Wait(wait) => matches!(wait.end, WaitEnd::At(_)),
             _ => false,
         } || step.lock_wait_ms.is_some();
@@ -211,7 +214,7 @@ fn asked_for_changes(template: &Template) -> BTreeSet<&str> {
         if !seen.insert(&step.id) {
             continue;
         }
-        if matches!(step.kind, StepKind::AgentCall(_) | StepKind::Fan(_)) {
+        if step.acts() {
             asked.insert(step.id.as_str());
             continue;
         }

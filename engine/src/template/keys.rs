@@ -107,8 +107,18 @@ pub(super) const FOR_EACH: &str = "for_each";
 pub(super) const PARALLEL: &str = "parallel";
 pub(super) const TERMINAL: &str = "terminal";
 pub(super) const WAIT: &str = "wait";
-pub(super) const STEP_TYPES: &[&str] =
-    &[AGENT_CALL, APPROVAL, CONDITIONAL, FOR_EACH, NOTIFICATION_STEP, PARALLEL, TERMINAL, WAIT];
+pub(super) const WORKFLOW: &str = "workflow";
+pub(super) const STEP_TYPES: &[&str] = &[
+    AGENT_CALL,
+    APPROVAL,
+    CONDITIONAL,
+    FOR_EACH,
+    NOTIFICATION_STEP,
+    PARALLEL,
+    TERMINAL,
+    WAIT,
+    WORKFLOW,
+];
 
 pub(super) const LLM: &str = "llm_assessment";
 pub(super) const DETERMINISTIC: &str = "deterministic_check";
@@ -216,9 +226,9 @@ pub(super) static STEP: Table = Table {
         key("decision_gate", Shape::Map(&GATE), "Chooses the next step from the agent's answer.")
             .only(&[AGENT_CALL]),
         key("on_success", Shape::Target, "Next after success, where there is no gate.")
-            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT]),
+            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT, WORKFLOW]),
         key("on_failure", Shape::Target, "Next after the last attempt failed.")
-            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT]),
+            .only(&[AGENT_CALL, FOR_EACH, PARALLEL, WAIT, WORKFLOW]),
         key("condition", Shape::Condition, "What is checked, without braces.")
             .only(&[CONDITIONAL])
             .required(),
@@ -255,7 +265,14 @@ pub(super) static STEP: Table = Table {
         key("approval_count", Shape::Integer(1, 20), "How many, 2 unless said otherwise.")
             .only(&[APPROVAL]),
         key("channels", Shape::Channels, "Where the message goes.").only(&[NOTIFICATION_STEP]),
-        key("template", Shape::Text, "Name of the message file.").only(&[NOTIFICATION_STEP]),
+        key(
+            "template",
+            Shape::Text,
+            "Name of the message file; of a 'workflow', of the template that is started.",
+        )
+        .only(&[NOTIFICATION_STEP, WORKFLOW]),
+        key("context", Shape::Payload, "What the started run reads as 'context'; may hold {{ }}.")
+            .only(&[WORKFLOW]),
         key("priority", Shape::Text, "urgent, critical or normal.").only(&[NOTIFICATION_STEP]),
         key("on_complete", Shape::Target, "Next after the delivery was attempted.")
             .only(&[NOTIFICATION_STEP]),

@@ -94,6 +94,8 @@ pub enum StepKind {
     Wait(Wait),
     /// `parallel` and `for_each`: branches side by side.
     Fan(Box<Fan>),
+    /// `workflow`: a run of its own.
+    Workflow(ChildCall),
 }
 
 /// A call of an agent, and the gate that decides where its answer leads.
@@ -249,6 +251,19 @@ pub enum Join {
     All,
     /// So many; `any` is 1.
     Count(u32),
+}
+
+/// Starts a run and waits for its end.
+#[derive(Clone, Debug)]
+pub struct ChildCall {
+    /// File name of its template.
+    pub template: String,
+    /// What the child reads as `context.*`; rendered when it starts.
+    pub context: Payload,
+    /// Next once it is `completed`; none ends the run, or the branch around it, well.
+    pub on_success: Option<Target>,
+    /// Next once it has ended otherwise, or could not be started.
+    pub on_failure: Option<Target>,
 }
 
 /// Lets time pass. No agent and no message is involved.

@@ -208,6 +208,7 @@ impl Step {
             StepKind::Terminal => Vec::new(),
             StepKind::Wait(wait) => wait.on_success.iter().chain(&wait.on_failure).collect(),
             StepKind::Fan(fan) => fan.on_success.iter().chain(&fan.on_failure).collect(),
+            StepKind::Workflow(child) => child.on_success.iter().chain(&child.on_failure).collect(),
         };
         targets.into_iter()
     }
@@ -219,6 +220,7 @@ impl Step {
             StepKind::AgentCall(AgentCall { on_failure, .. })
             | StepKind::Wait(Wait { on_failure, .. }) => on_failure.as_ref(),
             StepKind::Fan(fan) => fan.on_failure.as_ref(),
+            StepKind::Workflow(child) => child.on_failure.as_ref(),
             _ => None,
         }
     }
@@ -247,6 +249,11 @@ impl Step {
             Some(FanSource::Items { steps, .. }) => vec![(ANY_ITEM, steps)],
         };
         blocks.into_iter()
+    }
+
+    /// Whether it does something in the world, by itself or by steps and runs that are its own.
+    pub(crate) fn acts(&self) -> bool {
+        matches!(self.kind, StepKind::AgentCall(_) | StepKind::Fan(_) | StepKind::Workflow(_))
     }
 
     /// Whether a branch has this step in it.

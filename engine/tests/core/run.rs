@@ -9,8 +9,8 @@ use sluice_engine::breaker::Breakers;
 use sluice_engine::lesson::Lessons;
 use sluice_engine::template::{Severity, Template, load};
 use sluice_engine::{
-    Advance, AttemptDraft, Cancel, Decision, Effect, Input, Refused, Report, Retry, Situation,
-    State, Suspend, WishedAttempt, WishedTimer, advance, replay, wishes,
+    Advance, AttemptDraft, Cancel, ChildEnd, Decision, Effect, Input, Refused, Report, Retry,
+    Situation, State, Suspend, WishedAttempt, WishedChild, WishedTimer, advance, replay, wishes,
 };
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::event::{EVENT_VERSION, Event, Status};
@@ -164,6 +164,8 @@ impl Run {
                 Effect::CloseApproval(id) => (false, id.clone()),
                 Effect::StartTimer(wish) => (true, timer_name(wish)),
                 Effect::StopTimer(wish) => (false, timer_name(wish)),
+                Effect::StartChild { wish, .. } => (true, child_name(wish)),
+                Effect::LeaveChild(wish) => (false, child_name(wish)),
             };
             let fits = if is_new {
                 self.outstanding.insert(what.clone())
@@ -301,6 +303,27 @@ impl Run {
         self.input(Input::TimerDue { step: timer.step, visit: timer.visit }).unwrap()
     }
 
+    /// The child that a step waits for.
+    pub(crate) fn child(&self, step: &str) -> WorkflowId {
+        let children = wishes(&self.template, &self.state).children;
+        children.into_iter().find(|wish| wish.step == step).unwrap().workflow_id
+    }
+
+    /// What the last input gave the child of a step as its context.
+    pub(crate) fn child_context(&self, step: &str) -> Result<Value, String> {
+        let mut contexts = self.effects.iter().filter_map(|effect| match effect {
+            Effect::StartChild { wish, context } if wish.step == step => Some(context.clone()),
+            _ => None,
+        });
+        contexts.next_back().unwrap().map(Value::Object)
+    }
+
+    /// The child that a step waits for ends.
+    pub(crate) fn child_ends(&mut self, step: &str, end: ChildEnd) -> Vec<String> {
+        let child = self.child(step);
+        self.input(Input::ChildEnded { child, end: Box::new(end) }).unwrap()
+    }
+
     /// Delivers every message that is outstanding.
     pub(crate) fn deliver_messages(&mut self) {
         let is_message = |wish: &WishedAttempt| wish.agent == AgentName::notify();
@@ -362,7 +385,13 @@ fn wished(template: &Template, state: &State) -> BTreeSet<String> {
     let attempts = wishes.attempts.iter().map(attempt_name);
     let locks = wishes.locks.iter().map(|wish| format!("lock {} for {}", wish.name, wish.step));
     let timers = wishes.timers.iter().map(timer_name);
-    attempts.chain(locks).chain(wishes.approvals.iter().cloned()).chain(timers).collect()
+    let children = wishes.children.iter().map(child_name);
+    let waits = timers.chain(children);
+    attempts.chain(locks).chain(wishes.approvals.iter().cloned()).chain(waits).collect()
+}
+
+fn child_name(wish: &WishedChild) -> String {
+    format!("child of {}:{}", wish.step, wish.visit)
 }
 
 pub(crate) fn success(answer: Value) -> Report {

@@ -3,11 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use sluice_proto::api::{
-    CancelCleanup, CancelRequest, CancelResponse, EventRecord, EventsRequest, EventsResponse,
-    ExecuteRequest, ExecuteResponse, HealthResponse, ListCursor, ListRequest, ListResponse,
-    PendingApproval, ResumeRequest, ResumeResponse, RetryRequest, RetryResponse, StateResponse,
-    StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest, ValidateResponse,
-    WorkflowRequest, WorkflowSummary,
+    CancelCleanup, CancelRequest, CancelResponse, ChildWorkflow, EventRecord, EventsRequest,
+    EventsResponse, ExecuteRequest, ExecuteResponse, HealthResponse, ListCursor, ListRequest,
+    ListResponse, PendingApproval, ResumeRequest, ResumeResponse, RetryRequest, RetryResponse,
+    StateResponse, StatusResponse, TemplateSummary, TemplatesResponse, ValidateRequest,
+    ValidateResponse, WorkflowRequest, WorkflowSummary,
 };
 use sluice_proto::error::{ApiError, ErrorCode};
 use sluice_proto::event::{Status, StepStatus};
@@ -91,6 +91,7 @@ fn execute() -> ExecuteRequest {
         template_name: TEMPLATE.into(),
         context: object(json!({"pr_number": 1, "branch": "test"})),
         workflow_id: None,
+        parent_workflow_id: None,
         request_id: None,
     }
 }
@@ -98,6 +99,7 @@ fn execute() -> ExecuteRequest {
 fn execute_once() -> ExecuteRequest {
     ExecuteRequest {
         workflow_id: Some(ID.into()),
+        parent_workflow_id: Some("feature-0123456789abcdef".into()),
         request_id: Some("build-1234".into()),
         ..execute()
     }
@@ -153,6 +155,7 @@ fn list_response() -> ListResponse {
         current_step: Some("approval_gate".into()),
         started_at: moment(0),
         template_name: TEMPLATE.into(),
+        parent_workflow_id: None,
         completed_at: None,
         updated_at: moment(9),
         failed_step: None,
@@ -271,7 +274,14 @@ fn paused() -> StatusResponse {
         waiting_until: None,
         locks: vec!["deployment:production".into()],
         parent_workflow_id: None,
-        child_workflows: Vec::new(),
+        child_workflows: vec![ChildWorkflow {
+            child_workflow_id: WorkflowId::parse("hotfix-0123456789abcdef").unwrap(),
+            parent_step_id: Some("deploy_production".into()),
+            template_name: "hotfix.workflow.yaml".into(),
+            status: Status::Running,
+            started_at: moment(3),
+            completed_at: None,
+        }],
         updated_at: moment(9),
     }
 }

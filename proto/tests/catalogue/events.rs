@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use sluice_proto::event::{
-    AcquireLock, Annotate, ApproveGate, BranchStart, CancelWorkflow, CaptureInsight, CompleteStep,
-    CompleteWorkflow, ContinueWorkflow, CreateSnapshot, EVENT_VERSION, Escalate, Event, EventBody,
-    ExpireWorkflow, FailStep, Next, Notify, Outcome, PauseWorkflow, RecordOutput, RejectGate,
-    ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep, StartBranches, StartTimer, StartWorkflow,
-    Status, SuspendWorkflow, WaitLock,
+    AcquireLock, Annotate, ApproveGate, BranchStart, CancelWorkflow, CaptureInsight,
+    ChildWorkflowComplete, CompleteStep, CompleteWorkflow, ContinueWorkflow, CreateSnapshot,
+    EVENT_VERSION, Escalate, Event, EventBody, ExpireWorkflow, FailStep, Next, Notify, Outcome,
+    PauseWorkflow, RecordOutput, RejectGate, ReleaseLock, ResumeWorkflow, RetryStep, RollbackStep,
+    StartBranches, StartChildWorkflow, StartTimer, StartWorkflow, Status, SuspendWorkflow,
+    WaitLock,
 };
 use sluice_proto::ids::{AgentName, WorkflowId};
 use sluice_proto::message::Usage;
@@ -63,6 +64,8 @@ fn step_of(body: &EventBody) -> Option<&'static str> {
         | EventBody::ReleaseLock(_)
         | EventBody::StartTimer(_)
         | EventBody::StartBranches(_)
+        | EventBody::StartChildWorkflow(_)
+        | EventBody::ChildWorkflowComplete(_)
         | EventBody::CaptureInsight(_) => Some("apply_changes"),
         EventBody::Notify(_)
         | EventBody::CompleteWorkflow(_)
@@ -282,6 +285,15 @@ fn closing_bodies() -> Vec<EventBody> {
             }],
             total: Some(2),
             items: Some(vec![json!("eu"), json!({"region": "us"})]),
+        }),
+        EventBody::StartChildWorkflow(StartChildWorkflow {
+            child_workflow_id: WorkflowId::parse("hotfix-0123456789abcdef").unwrap(),
+            template_name: "hotfix.workflow.yaml".into(),
+        }),
+        EventBody::ChildWorkflowComplete(ChildWorkflowComplete {
+            child_workflow_id: WorkflowId::parse("hotfix-0123456789abcdef").unwrap(),
+            status: Status::Failed,
+            error: Some("the provider answered 500".into()),
         }),
     ]
 }

@@ -115,6 +115,7 @@ fn why() -> WhyResponse {
         position: Some(1),
         approval_id: None,
         approver_role: None,
+        child_workflow_id: None,
     };
     WhyResponse {
         workflow_id: "infra-90b1c2d4".into(),

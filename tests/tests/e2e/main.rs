@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod children;
 mod control;
 mod dead_letters;
 mod dialect;

@@ -12,6 +12,8 @@ const ROUND: f64 = 11.0;
 const MAX_TIP: f64 = 22.0;
 /// From the side of a step with branches to the line along it.
 const SIDE: f64 = 6.0;
+/// From the outline of a child to the frame in it.
+const FRAME: f64 = 3.0;
 
 /// The outline that a kind of step has.
 pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> String {
@@ -62,6 +64,13 @@ pub(super) fn outline(kind: Kind, area: &Area, paint: Paint, stroke: f64) -> Str
             // A line along either side: there is more in it.
             let (left, end) = (x + SIDE, right - SIDE);
             let inner = [(left, y), (end, y), (end, bottom), (left, bottom)];
+            rectangle(area, 0.0, style) + &polygon(&inner, style)
+        }
+        Kind::Child => {
+            // A frame in a frame: a whole drawing of its own.
+            let (left, end) = (x + FRAME, right - FRAME);
+            let (top, floor) = (y + FRAME, bottom - FRAME);
+            let inner = [(left, top), (end, top), (end, floor), (left, floor)];
             rectangle(area, 0.0, style) + &polygon(&inner, style)
         }
         Kind::Terminal => rectangle(area, (height / 2.0).min(ROUND), style),

@@ -1,6 +1,7 @@
 //! Turns the tree of a file into a [`Template`].
 
 mod approval;
+mod child;
 mod fan;
 mod gate;
 mod message;

@@ -3,12 +3,13 @@
 use serde_json::Value;
 use sluice_proto::ids::AgentName;
 
-use super::{approval, fan, gate, message, wait};
+use super::{approval, child, fan, gate, message, wait};
 use crate::expr::{Condition, Payload};
 use crate::template::context::Context;
 use crate::template::fields::Fields;
 use crate::template::keys::{
     self, AGENT_CALL, APPROVAL, CONDITIONAL, FOR_EACH, NOTIFICATION_STEP, PARALLEL, TERMINAL, WAIT,
+    WORKFLOW,
 };
 use crate::template::model::{
     AgentCall, Conditional, NotificationStep, Step, StepKind, Target, empty_object,
@@ -70,6 +71,7 @@ fn step_kind(cx: &mut Context<'_>, fields: &Fields<'_>, id: &str, kind: &str) ->
         FOR_EACH => StepKind::Fan(Box::new(fan::for_each(cx, fields, id))),
         PARALLEL => StepKind::Fan(Box::new(fan::parallel(cx, fields, id))),
         WAIT => StepKind::Wait(wait::wait(cx, fields)),
+        WORKFLOW => StepKind::Workflow(child::child(cx, fields)),
         other => {
             debug_assert_eq!(other, TERMINAL);
             StepKind::Terminal

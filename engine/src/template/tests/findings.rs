@@ -48,6 +48,21 @@ fn findings_of_steps() {
 }
 
 #[test]
+fn findings_of_children() {
+    check(include_str!("fixtures/findings/children.txt"));
+}
+
+#[test]
+fn a_workflow_does_not_start_itself() {
+    let text = "name: Self\nversion: '1'\ndescription: Starts itself.\nsteps: [{id: a, type: workflow, template: self}]\n";
+    let Loaded { template, findings } = load("templates/self.workflow.yaml", text);
+    assert!(template.is_none());
+    let findings: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(findings, ["a workflow that starts itself would never end"]);
+    assert!(load("other.workflow.yaml", text).template.is_some());
+}
+
+#[test]
 fn findings_of_expressions() {
     check(include_str!("fixtures/findings/expressions.txt"));
 }

@@ -43,8 +43,8 @@ fn keys_of_the_template() {
     assert!(template.urgent);
     assert_eq!(template.required_context, ["alpha", "beta"]);
     assert_eq!(template.optional_context, ["gamma"]);
-    assert_eq!(template.steps.len(), 12);
-    assert_eq!(template.all_steps().len(), 16);
+    assert_eq!(template.steps.len(), 13);
+    assert_eq!(template.all_steps().len(), 17);
     assert_eq!(template.entry().id, "ask-model");
     let Position { line, column } = template.entry().at;
     assert_eq!((line, column), (10, 5));
@@ -153,6 +153,15 @@ fn keys_of_waits() {
 }
 
 #[test]
+fn keys_of_children() {
+    let template = every_key();
+    let StepKind::Workflow(child) = &template.step("child").unwrap().kind else { panic!() };
+    assert_eq!(child.template, "other.workflow.yaml");
+    assert_eq!(child.context.source(), serde_json::json!({"parts": "{{ context.parts }}"}));
+    assert_eq!(names([&child.on_success, &child.on_failure]), [Some("done"), Some("done")]);
+}
+
+#[test]
 fn keys_of_branches() {
     let template = every_key();
     let fan = |path: &str| match &template.step(path).unwrap().kind {
@@ -161,7 +170,7 @@ fn keys_of_branches() {
     };
     let outer = fan("side_by_side");
     assert_eq!((outer.join, outer.fail_fast), (Join::Count(1), false));
-    assert_eq!(names([&outer.on_success, &outer.on_failure]), [Some("done"), Some("done")]);
+    assert_eq!(names([&outer.on_success, &outer.on_failure]), [Some("child"), Some("done")]);
     let FanSource::Branches(branches) = &outer.source else { panic!() };
     assert_eq!(branches.keys().collect::<Vec<_>>(), ["left", "right"]);
     let inner = fan("side_by_side.right.each");

@@ -50,7 +50,7 @@ fn the_schema_names_the_closed_sets() {
     let schema = schema();
     let step = &schema["$defs"]["step"]["properties"];
     let words = |value: &Value| value["enum"].as_array().unwrap().len();
-    assert_eq!(words(&step["type"]), 8);
+    assert_eq!(words(&step["type"]), 9);
     assert_eq!(words(&step["channels"]["items"]), 6);
     assert_eq!(words(&schema["properties"]["priority"]), 2);
     assert_eq!(words(&schema["$defs"]["error_handling"]["properties"]["recovery_tier"]), 5);
