@@ -23,10 +23,14 @@ pub(crate) enum Breakage {
     ClaimGrantedToAnybody,
     /// A worker begins on a grant whose lease is over by the time it arrives.
     StaleGrantTaken,
+    /// The end of a child does not reach its parent.
+    ParentNotTold,
+    /// Children of a parent that waits no longer go on.
+    ChildrenLeft,
 }
 
 impl Breakage {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::NoFence,
         Self::NoRedispatch,
         Self::NoLeaseExpiry,
@@ -35,6 +39,8 @@ impl Breakage {
         Self::LockReleasedAtPause,
         Self::ClaimGrantedToAnybody,
         Self::StaleGrantTaken,
+        Self::ParentNotTold,
+        Self::ChildrenLeft,
     ];
 }
 

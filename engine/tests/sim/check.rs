@@ -157,6 +157,7 @@ impl World<'_> {
                 self.check_run(*run);
             }
         }
+        self.check_family();
     }
 
     fn check_settled(&mut self, settled: &Settled) {
@@ -254,6 +255,12 @@ impl World<'_> {
         wished.extend(wishes.timers.iter().map(|w| timer(&w.step, w.visit)));
         let timers = self.database.timers.iter().filter(|(of, ..)| *of == run);
         there.extend(timers.map(|(_, step, visit, _)| timer(step, *visit)));
+        let child = |step: &str, visit: u32, id: &str| format!("child {id} of {step}:{visit}");
+        wished.extend(
+            wishes.children.iter().map(|w| child(&w.step, w.visit, w.workflow_id.as_str())),
+        );
+        let children = self.database.child_waits.iter().filter(|(of, ..)| *of == run);
+        there.extend(children.map(|(_, step, visit, id)| child(step, *visit, id.as_str())));
         wished.extend(wishes.approvals);
         let approvals = self.database.approvals.iter().filter(|(_, of)| **of == run);
         there.extend(approvals.map(|(id, _)| id.clone()));

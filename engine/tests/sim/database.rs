@@ -10,6 +10,8 @@ use sluice_proto::event::Event;
 use sluice_proto::message::CommandKind;
 use sluice_proto::timestamp::Timestamp;
 
+use super::family::ChildWait;
+
 /// Names an attempt. `run` stands for the workflow id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
@@ -86,6 +88,7 @@ pub(crate) struct Database {
     /// By template, with a number that every write moves on.
     pub(crate) breakers: BTreeMap<usize, (u64, Breakers)>,
     pub(crate) timers: BTreeSet<Timer>,
+    pub(crate) child_waits: BTreeSet<ChildWait>,
 }
 
 /// Run, step, visit and moment.

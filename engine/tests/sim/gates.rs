@@ -74,6 +74,8 @@ impl World<'_> {
                 self.checker.ended_as.remove(&run);
             }
             EventBody::Notify(_) | EventBody::CaptureInsight(_) => {}
+            // Children may outlive their parents.
+            EventBody::ChildWorkflowComplete(_) => {}
             EventBody::RetryStep(RetryStep { command: None, .. }) | EventBody::FailStep(_) => {
                 let of_a_message =
                     event.step_id.as_deref().is_some_and(|path| path.contains(".notify."));
@@ -147,6 +149,7 @@ impl World<'_> {
                 };
                 needed.is_some() && list("succeeded") >= needed
             }
+            StepKind::Workflow(_) => self.child_completed(run, step, &complete.result),
             _ => true,
         };
         if !right {

@@ -1,6 +1,6 @@
 //! Inputs of several runs: read, decide; then, some time later, one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sluice_engine::attempt::{AttemptRow, Loss};
@@ -10,12 +10,13 @@ use sluice_engine::{
     Advance, AttemptDraft, Effect, Input, NewEvent, Refused, Report, Situation, State, advance,
     replay,
 };
-use sluice_proto::event::{EVENT_VERSION, Event};
+use sluice_proto::event::{EVENT_VERSION, Event, Status};
 use sluice_proto::ids::WorkflowId;
 use sluice_proto::message::Refusal;
 
 use super::breakage::{self, Breakage};
 use super::database::{Key, RunRow, StoredAttempt, Timer};
+use super::family::FamilyOp;
 use super::locks::LockOp;
 use super::worker::Answer;
 use super::world::{Duty, Toil, World};
@@ -65,6 +66,13 @@ pub(crate) struct WorkingRun {
     pub(crate) events: Vec<Event>,
 }
 
+impl WorkingRun {
+    pub(crate) fn new(state: Rc<State>) -> Self {
+        let read_at = state.sequence;
+        Self { state, read_at, events: Vec::new() }
+    }
+}
+
 /// An attempt that an input of the batch settles.
 pub(crate) struct Settled {
     /// As the input names it.
@@ -107,6 +115,7 @@ pub(crate) struct Working {
     pub(crate) deleted: Vec<(Key, Guard)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) lock_ops: Vec<LockOp>,
+    pub(crate) family_ops: VecDeque<FamilyOp>,
     /// Breakers by template: the number they were read at, what the batch makes of them, whether it does.
     pub(crate) breakers: BTreeMap<usize, (u64, Breakers, bool)>,
     opened: Vec<(String, usize)>,
@@ -161,8 +170,7 @@ impl World<'_> {
         let cached = cached.filter(|_| self.rng.chance(self.weather.stale)).cloned();
         let stored = || self.database.runs.get(&run).map(|row| Rc::clone(&row.state));
         let state = cached.or_else(stored).unwrap_or_else(|| Rc::new(State::new(workflow_id(run))));
-        let read_at = state.sequence;
-        working.runs.insert(run, WorkingRun { state, read_at, events: Vec::new() });
+        working.runs.insert(run, WorkingRun::new(state));
     }
 
     fn apply(&mut self, who: usize, working: &mut Working, item: &Item) -> Result<(), Refusal> {
@@ -262,7 +270,22 @@ impl World<'_> {
             now: self.moment(),
             jitter: self.rng.share() * 2.0 - 1.0,
         };
+        let cancelled = match &input {
+            Input::Cancel(cancel) => Some(cancel.force),
+            _ => None,
+        };
         let Advance { state, events, effects } = advance(&situation, &working_run.state, input)?;
+        if let Some(force) = cancelled {
+            let open = |status| matches!(status, Status::Running | Status::Failed);
+            let children = state.children.iter().filter(|child| open(child.status));
+            let ops =
+                children.map(|child| FamilyOp::Cancel { child: child.workflow_id.clone(), force });
+            working.family_ops.extend(ops);
+        }
+        let ends = !working_run.state.status.is_terminal() && state.status.is_terminal();
+        if ends && self.parents.contains_key(&run) {
+            working.family_ops.push_back(FamilyOp::Tell { child: run });
+        }
         let mut sequence = working_run.state.sequence;
         for event in events {
             sequence += 1;
@@ -313,6 +336,13 @@ impl World<'_> {
             }
             // Nothing that a run does depends on it.
             Effect::Learn { .. } => self.counts.count("lessons"),
+            Effect::StartChild { wish, context } => {
+                working.family_ops.push_back(FamilyOp::Start { parent: run, wish, context });
+            }
+            Effect::LeaveChild(wish) => {
+                let child = wish.workflow_id;
+                working.family_ops.push_back(FamilyOp::Leave { parent: run, child });
+            }
             Effect::StartTimer(wish) => {
                 working.timers_started.push((run, wish.step, wish.visit, wish.due_at));
             }
@@ -398,7 +428,14 @@ impl World<'_> {
             }
             return self.call_batch(who);
         }
-        self.settle_locks(who, &mut working);
+        // Each may lead to more of the other.
+        loop {
+            self.settle_family(who, &mut working);
+            self.settle_locks(who, &mut working);
+            if working.family_ops.is_empty() {
+                break;
+            }
+        }
         self.check_fences(&working);
         self.write(&mut working);
         self.counts.count("commits");

@@ -98,7 +98,7 @@ impl World<'_> {
     }
 
     /// Runs that join a batch inside its transaction are read in it.
-    fn read_fresh(&mut self, who: usize, working: &mut Working, run: usize) {
+    pub(super) fn read_fresh(&mut self, who: usize, working: &mut Working, run: usize) {
         self.coordinators[who].cache.remove(&run);
         self.load(who, working, run);
     }

@@ -14,6 +14,7 @@ mod claims;
 mod coordinator;
 mod database;
 mod dispatcher;
+mod family;
 mod faults;
 mod gates;
 mod intake;

@@ -6,10 +6,12 @@ use sluice_engine::template::{Severity, Template, load};
 use sluice_proto::agents::{AgentCatalogue, AgentTraits};
 use sluice_proto::ids::AgentName;
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
+    ("ancestor.workflow.yaml", include_str!("templates/ancestor.yaml")),
     ("chain.workflow.yaml", include_str!("templates/chain.yaml")),
     ("deploy.workflow.yaml", include_str!("templates/deploy.yaml")),
     ("docs.workflow.yaml", include_str!("templates/docs.yaml")),
+    ("family.workflow.yaml", include_str!("templates/family.yaml")),
     ("fan.workflow.yaml", include_str!("templates/fan.yaml")),
     ("feature.workflow.yaml", include_str!("templates/feature.yaml")),
     ("gatekeeper.workflow.yaml", include_str!("templates/gatekeeper.yaml")),

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
+use sluice_proto::ids::WorkflowId;
 use sluice_proto::timestamp::Timestamp;
 
 use super::breakage::Breakage;
@@ -126,6 +127,10 @@ pub(crate) struct World<'s> {
     pub(crate) workers: Vec<Worker>,
     /// Template of each run, started or not.
     pub(crate) runs: BTreeMap<usize, usize>,
+    /// Run of each child.
+    pub(crate) children: BTreeMap<WorkflowId, usize>,
+    /// Parent of each run that has one, and what it calls the child.
+    pub(crate) parents: BTreeMap<usize, (usize, WorkflowId)>,
     pub(crate) checker: Checker,
     pub(crate) counts: Counts,
     trace: Option<VecDeque<String>>,
@@ -157,6 +162,8 @@ impl<'s> World<'s> {
             coordinators: (0..coordinators).map(|_| Coordinator::default()).collect(),
             workers: (0..workers).map(|_| Worker::default()).collect(),
             runs: BTreeMap::new(),
+            children: BTreeMap::new(),
+            parents: BTreeMap::new(),
             checker: Checker::default(),
             counts: Counts { seeds: 1, ..Counts::default() },
             trace: trace.then(VecDeque::new),
