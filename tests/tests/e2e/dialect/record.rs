@@ -77,7 +77,9 @@ impl Record {
                 StepKind::Approval(_) | StepKind::Conditional(_) => decision(),
                 StepKind::Notification(_) => "on_complete".to_owned(),
                 StepKind::Terminal => "end".to_owned(),
-                StepKind::Wait(_) | StepKind::Fan(_) => "on_success".to_owned(),
+                StepKind::Wait(_) | StepKind::Fan(_) | StepKind::Workflow(_) => {
+                    "on_success".to_owned()
+                }
             },
             "fail_step" => match data["error_type"].as_str()? {
                 kind @ ("gate_error" | "loop_limit") => kind.to_owned(),
