@@ -38,9 +38,6 @@ fn refuse(call: &Call) -> (u16, Value) {
     }
 }
 
-/// Template, steps that fail, steps that do not answer, and how each branch ends.
-type Case<'c> = (&'c str, &'c [&'c str], &'c [&'c str], [&'c str; 3]);
-
 const STEPS: [&str; 3] = ["fan.a.do", "fan.b.do", "fan.c.do"];
 
 /// Waits until these steps have failed.
