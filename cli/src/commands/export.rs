@@ -26,7 +26,7 @@ pub(crate) struct ExportArgs {
     /// What the file is
     #[arg(long, value_enum, default_value = "json")]
     format: FileFormat,
-    /// Where it goes, `-` for standard output [default: audit_report_<ID>.<format>]
+    /// Where it goes, `-` for standard output [default: audit_report_ID.FORMAT]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
