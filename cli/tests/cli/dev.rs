@@ -5,19 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Folder, run, sluice, told};
+use sluice_tests::processes::site::ASK;
 
-/// A run that needs nobody but a person.
-pub(crate) const APPROVAL_ONLY: &str = r#"name: Ask
-version: "1.0"
-description: Asks a person
-steps:
-  - id: gate
-    type: hitl_approval
-    risk_assessment: { type: override, risk_level: medium, approver_role: tech_lead }
-    on_approved: workflow_complete
-    on_rejected: workflow_failed
-"#;
+use super::{Folder, run, sluice, told};
 
 /// `sluice dev` on ports of its own; killed with the test.
 struct Dev {
@@ -94,7 +84,7 @@ fn processes_of(folder: &Folder) -> usize {
 #[test]
 fn dev_keeps_its_data_and_leaves_no_process() {
     let folder = Folder::new("dev");
-    folder.write("templates/ask.workflow.yaml", APPROVAL_ONLY);
+    folder.write("templates/ask.workflow.yaml", ASK);
 
     let dev = Dev::start(&folder, &[]);
     let (code, out, err) =
@@ -122,7 +112,7 @@ fn dev_keeps_its_data_and_leaves_no_process() {
 #[test]
 fn a_server_that_dies_ends_dev_with_its_log() {
     let folder = Folder::new("death");
-    folder.write("templates/ask.workflow.yaml", APPROVAL_ONLY);
+    folder.write("templates/ask.workflow.yaml", ASK);
     let mut dev = Dev::start(&folder, &[]);
     let pid = std::fs::read_to_string(folder.0.join("data/nats-server.pid")).unwrap();
     let pid: String = pid.chars().filter(char::is_ascii_digit).collect();

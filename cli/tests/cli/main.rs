@@ -165,7 +165,7 @@ fn config_masks_secrets_and_tells_where_values_come_from() {
 #[test]
 fn templates_are_checked_without_a_server() {
     let folder = Folder::new("template");
-    folder.write("good.workflow.yaml", dev::APPROVAL_ONLY);
+    folder.write("good.workflow.yaml", sluice_tests::processes::site::ASK);
     folder.write("bad.workflow.yaml", "name: x\n");
     let (code, out, _) = run(&folder, &["template", "validate", "good.workflow.yaml"]);
     assert_eq!((code, out.as_str()), (0, "good.workflow.yaml: valid, 1 steps\n"));

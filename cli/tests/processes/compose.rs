@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluice_tests::processes::folder::Folder;
 use sluice_tests::processes::process::{Process, tied_to_us};
-use sluice_tests::processes::site::Api;
+use sluice_tests::processes::site::{ASK, Api};
 use sluice_tests::run;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Connection, PgConnection};
@@ -18,16 +18,6 @@ use super::shell::named_by;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const ROLES: &str = include_str!("../../../deploy/postgres/roles.sql");
-const ASK: &str = r#"name: Ask
-version: "1.0"
-description: Asks a person
-steps:
-  - id: gate
-    type: hitl_approval
-    risk_assessment: { type: override, risk_level: medium, approver_role: tech_lead }
-    on_approved: workflow_complete
-    on_rejected: workflow_failed
-"#;
 /// Everything that must be set, with values that a careless parser takes for numbers.
 const SECRETS: [(&str, &str); 5] = [
     ("SLUICE_EVENT_SECRET", "0123456789012345678901234567890123456789"),

@@ -5,19 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_tests::processes::site::Site;
+use sluice_tests::processes::site::{ASK, Site};
 use sluice_tests::run;
-
-const ASK: &str = r#"name: Ask
-version: "1.0"
-description: Asks a person
-steps:
-  - id: gate
-    type: hitl_approval
-    risk_assessment: { type: override, risk_level: medium, approver_role: tech_lead }
-    on_approved: workflow_complete
-    on_rejected: workflow_failed
-"#;
 
 /// Exit code, standard output, standard error of `sluice` with these arguments.
 async fn sluice(site: &Site, args: &[&str], own: &[(&str, &str)]) -> (i32, String, String) {

@@ -5,18 +5,8 @@ use sluice_tests::run;
 
 use super::shell::Shell;
 use sluice_tests::processes::process::Process;
-use sluice_tests::processes::site::Site;
+use sluice_tests::processes::site::{ASK, Site};
 
-const ASK: &str = r#"name: Ask
-version: "1.0"
-description: Asks a person
-steps:
-  - id: gate
-    type: hitl_approval
-    risk_assessment: { type: override, risk_level: medium, approver_role: tech_lead }
-    on_approved: workflow_complete
-    on_rejected: workflow_failed
-"#;
 const TEMPLATES: [(&str, &str); 5] = [
     ("pr-deployment", include_str!("../../../templates/pr-deployment.workflow.yaml")),
     ("hotfix", include_str!("../../../templates/hotfix.workflow.yaml")),

@@ -30,14 +30,18 @@ mod why;
 mod workers;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
+use sluice_proto::api::WorkflowRequest;
 use sluice_proto::error::ApiError;
 use sluice_proto::ids::WorkflowId;
 
 use crate::app::{App, Service};
+use crate::caller::Caller;
 use crate::failure::{self, Failure};
 use crate::guard;
 use crate::openapi::Route;
@@ -96,6 +100,17 @@ pub(crate) fn router(app: &App, service: Service) -> Router {
 /// The coordinator's bytes as they are: the order of their keys is part of the contract.
 fn json(bytes: impl Into<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], bytes.into()).into_response()
+}
+
+/// What the coordinator says to a verb that needs nothing but the run that a path names.
+async fn ask_about(
+    app: &App,
+    caller: &Caller,
+    id: Result<Path<String>, PathRejection>,
+    verb: &'static str,
+) -> Result<Bytes, Failure> {
+    let request = WorkflowRequest { workflow_id: workflow_id(&id?.0)?.to_string() };
+    app.coordinator.ask(verb, &request, caller).await
 }
 
 /// Text that is no id names no run.

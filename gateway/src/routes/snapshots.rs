@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sluice_proto::api::{SnapshotView, WorkflowRequest, verb};
+use sluice_proto::api::{SnapshotView, verb};
 use sluice_proto::error::ErrorCode;
 
 use crate::app::App;
@@ -35,9 +35,7 @@ async fn snapshots(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let workflow_id = super::workflow_id(&id?.0)?.to_string();
-    let request = WorkflowRequest { workflow_id };
-    let answer = app.coordinator.ask(verb::WORKFLOW_SNAPSHOTS, &request, &caller).await?;
+    let answer = super::ask_about(&app, &caller, id, verb::WORKFLOW_SNAPSHOTS).await?;
     let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(|error| {
         Failure::new(ErrorCode::Internal, format!("the coordinator's list cannot be read: {error}"))
     })?;

@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use sluice_proto::api::{StateResponse, WorkflowRequest, verb};
+use sluice_proto::api::{StateResponse, verb};
 use sluice_proto::error::ErrorCode;
 
 use crate::app::App;
@@ -33,10 +33,5 @@ async fn state(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let workflow_id = super::workflow_id(&id?.0)?.to_string();
-    let answer = app
-        .coordinator
-        .ask(verb::WORKFLOW_STATE, &WorkflowRequest { workflow_id }, &caller)
-        .await?;
-    Ok(super::json(answer))
+    super::ask_about(&app, &caller, id, verb::WORKFLOW_STATE).await.map(super::json)
 }

@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use sluice_proto::api::{StatusResponse, WorkflowRequest, verb};
+use sluice_proto::api::{StatusResponse, verb};
 use sluice_proto::error::ErrorCode;
 
 use crate::app::App;
@@ -26,10 +26,5 @@ async fn status(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let workflow_id = super::workflow_id(&id?.0)?.to_string();
-    let answer = app
-        .coordinator
-        .ask(verb::WORKFLOW_STATUS, &WorkflowRequest { workflow_id }, &caller)
-        .await?;
-    Ok(super::json(answer))
+    super::ask_about(&app, &caller, id, verb::WORKFLOW_STATUS).await.map(super::json)
 }

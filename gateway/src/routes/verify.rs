@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use sluice_proto::api::{VerifyResponse, WorkflowRequest, verb};
+use sluice_proto::api::{VerifyResponse, verb};
 use sluice_proto::error::ErrorCode;
 
 use crate::app::App;
@@ -27,8 +27,5 @@ async fn verify(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let workflow_id = super::workflow_id(&id?.0)?.to_string();
-    let request = WorkflowRequest { workflow_id };
-    let answer = app.coordinator.ask(verb::WORKFLOW_VERIFY, &request, &caller).await?;
-    Ok(super::json(answer))
+    super::ask_about(&app, &caller, id, verb::WORKFLOW_VERIFY).await.map(super::json)
 }

@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use sluice_proto::api::{WorkflowRequest, verb};
+use sluice_proto::api::verb;
 use sluice_proto::error::ErrorCode;
 use sluice_proto::operations::WhyResponse;
 
@@ -28,7 +28,5 @@ async fn why(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let workflow_id = super::workflow_id(&id?.0)?.to_string();
-    let request = WorkflowRequest { workflow_id };
-    app.coordinator.ask(verb::WORKFLOW_WHY, &request, &caller).await.map(super::json)
+    super::ask_about(&app, &caller, id, verb::WORKFLOW_WHY).await.map(super::json)
 }

@@ -15,6 +15,17 @@ use super::process::Process;
 
 /// Short, so that a lost worker is noticed soon.
 pub const LEASE: Duration = Duration::from_secs(2);
+/// A template whose runs need nobody but a person.
+pub const ASK: &str = r#"name: Ask
+version: "1.0"
+description: Asks a person
+steps:
+  - id: gate
+    type: hitl_approval
+    risk_assessment: { type: override, risk_level: medium, approver_role: tech_lead }
+    on_approved: workflow_complete
+    on_rejected: workflow_failed
+"#;
 /// What signs events here.
 pub const SECRET: &str = "a secret of the tests of processes";
 
