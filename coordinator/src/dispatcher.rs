@@ -148,6 +148,7 @@ pub(crate) async fn run(
     let mut arrived = 0_u64;
     let mut received = Vec::with_capacity(MAX_BATCH);
     let mut connections = shared.bus.connections();
+    let mut is_refused = false;
     loop {
         let wait_ms = delayed.peek().map_or(60_000, |Reverse(next)| next.0.ms_since(now()));
         tokio::select! {
@@ -169,13 +170,14 @@ pub(crate) async fn run(
         }
         // A server that is back may have lost the stream: who knows its successor's time of creation marks
         // commands as what they are, and no sweep sends them again.
-        if connections.has_changed().unwrap_or(false) {
+        // The same is true of a stream that takes nothing: somebody may have deleted it.
+        if connections.has_changed().unwrap_or(false) || is_refused {
             connections.mark_unchanged();
             if let Err(error) = look_at_stream(&shared).await {
                 tracing::debug!(%error, "the stream of commands could not be looked at");
             }
         }
-        publish(&shared, due, &marks).await;
+        is_refused = !publish(&shared, due, &marks).await;
     }
     drop(marks);
     if let Err(error) = marking.await {
@@ -197,7 +199,8 @@ pub(crate) async fn look_at_stream(shared: &Shared) -> Result<(), BusError> {
 
 type Mark = (AttemptKey, u32, Published);
 
-async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>) {
+/// Gives whether all of them were taken.
+async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<Mark>) -> bool {
     let limit = shared.bus.max_payload();
     let (due, too_large): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|dispatch| dispatch.body.len() <= limit);
@@ -205,8 +208,9 @@ async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<
         give_up(shared, dispatch);
     }
     if due.is_empty() {
-        return;
+        return true;
     }
+    let mut all_taken = true;
     let messages = due
         .iter()
         .map(|dispatch| StepMessage {
@@ -229,19 +233,23 @@ async fn publish(shared: &Arc<Shared>, due: Vec<Dispatch>, marks: &mpsc::Sender<
                 let published = Published { stream_created_micros, sequence };
                 let mark = (AttemptKey::from(&dispatch.id), dispatch.row.dispatch, published);
                 if marks.send(mark).await.is_err() {
-                    return;
+                    break;
                 }
             }
             // Unmarked, it is published again by a sweep.
-            Err(error) => tracing::warn!(
-                workflow.id = %dispatch.id.workflow_id,
-                step.id = dispatch.id.step_path,
-                attempt = dispatch.id.attempt,
-                %error,
-                "a command could not be published; a sweep will try again"
-            ),
+            Err(error) => {
+                all_taken = false;
+                tracing::warn!(
+                    workflow.id = %dispatch.id.workflow_id,
+                    step.id = dispatch.id.step_path,
+                    attempt = dispatch.id.attempt,
+                    %error,
+                    "a command could not be published; a sweep will try again"
+                );
+            }
         }
     }
+    all_taken
 }
 
 /// No repetition makes a command smaller: the attempt fails, and its run goes where failures go.

@@ -46,7 +46,8 @@ impl Scene<'_> {
         let outputs: Vec<String> = self.members().map(|member| member.output()).collect();
         for line in outputs.iter().flat_map(|output| output.lines()) {
             if STRANDED.iter().any(|said| line.contains(said)) {
-                found.broken.push(format!("{line}: {:?}", self.history_of_run_in(line).await));
+                let id = line.split('"').nth(1).unwrap_or_default();
+                found.broken.push(format!("{line}: {:?}", self.history(id).await));
             }
         }
         if fault.harms == Harms::Nobody {
@@ -55,9 +56,8 @@ impl Scene<'_> {
         found
     }
 
-    /// What happened when in the run that a line of a log is about.
-    async fn history_of_run_in(&self, line: &str) -> Vec<String> {
-        let id = line.split('"').nth(1).unwrap_or_default();
+    /// What happened when in a run.
+    pub(crate) async fn history(&self, id: &str) -> Vec<String> {
         sqlx::query_scalar(
             "select to_char(timestamp, 'HH24:MI:SS.MS') || ' ' || action || coalesce(' ' || step_id, '')
                from workflow_events where workflow_id = $1 order by sequence",
@@ -69,13 +69,15 @@ impl Scene<'_> {
     }
 
     /// Every run that was taken is there, and has come to the end that its template declares, or failed
-    /// because its worker vanished.
+    /// because its worker vanished, or that of its child.
     async fn check_runs(&self, fault: &Fault, found: &mut Findings) {
-        let rows: Vec<(String, String, bool)> = sqlx::query_as(
-            "select workflow_id, status,
-                    exists (select from workflow_events e
-                             where e.workflow_id = r.workflow_id and action = 'fail_step'
-                               and data ->> 'error_type' = 'interrupted')
+        let rows: Vec<(String, String, bool, bool)> = sqlx::query_as(
+            "with interrupted as (
+               select distinct workflow_id from workflow_events
+                where action = 'fail_step' and data ->> 'error_type' = 'interrupted')
+             select workflow_id, status, workflow_id in (select workflow_id from interrupted),
+                    exists (select from interrupted i join runs c using (workflow_id)
+                             where c.parent_workflow_id = r.workflow_id)
                from runs r",
         )
         .fetch_all(&self.pool)
@@ -88,13 +90,13 @@ impl Scene<'_> {
         if !lost.is_empty() {
             found.broken.push(format!("taken and then forgotten: {lost:?}"));
         }
-        for (id, status, interrupted) in &rows {
-            let end = fault.load.end(id);
+        for (id, status, interrupted, child_interrupted) in &rows {
             if *interrupted {
                 found.interrupted += 1;
             }
-            if status != if *interrupted { "failed" } else { end } {
-                found.broken.push(format!("{id} is {status}; interrupted: {interrupted}"));
+            let is_failed = *interrupted || *child_interrupted;
+            if status != if is_failed { "failed" } else { fault.load.end(id) } {
+                found.broken.push(format!("{id} is {status}; interrupted: {is_failed}"));
             }
         }
     }

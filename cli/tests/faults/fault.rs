@@ -13,6 +13,23 @@ pub(crate) struct Fault {
     pub(crate) harms: Harms,
 }
 
+impl Fault {
+    /// When all runs that were held in one worker must have ended, in the round that is published. A
+    /// round of its own is not timed: whatever else the machine does would be.
+    pub(crate) fn published_within(&self) -> Option<Duration> {
+        match (self.load, self.strike) {
+            (Load::Held, Strike::Killed(Who::Worker, Return::AtOnce)) => {
+                Some(Duration::from_secs(1))
+            }
+            (Load::Held, Strike::Killed(Who::Worker, Return::Never)) => {
+                Some(LEASE + Duration::from_secs(2))
+            }
+            (Load::Held, Strike::Killed(Who::Coordinator, _)) => Some(Duration::from_secs(2)),
+            _ => None,
+        }
+    }
+}
+
 /// What runs when it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {

@@ -142,8 +142,68 @@ steps:
 "#,
 };
 
+const FORKED: Kind = Kind {
+    name: "forked",
+    end: "completed",
+    text: r#"
+name: Forked
+version: "1.0"
+description: Acts in one branch and settles in another, which take turns at a lock, and goes on when both are done.
+steps:
+  - id: fork
+    type: parallel
+    branches:
+      left: [{id: act, type: agent_call, agent: actor, resource_lock: "fork:{{ context.place }}"}]
+      right:
+        - {id: look, type: agent_call, agent: reader, on_success: settle}
+        - {id: settle, type: agent_call, agent: settler, resource_lock: "fork:{{ context.place }}"}
+    on_success: settle
+    on_failure: workflow_failed
+  - {id: settle, type: agent_call, agent: settler, on_success: workflow_complete}
+"#,
+};
+
+const SENDER: Kind = Kind {
+    name: "sender",
+    end: "completed",
+    text: r#"
+name: Sender
+version: "1.0"
+description: Waits under its lock for the end of a run that it starts.
+steps:
+  - id: send
+    type: workflow
+    template: errand
+    context: {place: "{{ context.place }}"}
+    resource_lock: "home:{{ context.place }}"
+    on_success: settle
+    on_failure: workflow_failed
+  - {id: settle, type: agent_call, agent: settler, on_success: workflow_complete}
+"#,
+};
+
+/// What a sender starts.
+const ERRAND: Kind = Kind {
+    name: "errand",
+    end: "completed",
+    text: r#"
+name: Errand
+version: "1.0"
+description: Looks, and acts where nothing may happen twice.
+steps:
+  - {id: look, type: agent_call, agent: reader, on_success: act}
+  - id: act
+    type: agent_call
+    agent: actor
+    resource_lock: "away:{{ context.place }}"
+    on_success: workflow_complete
+    on_failure: workflow_failed
+"#,
+};
+
 /// More chains than anything else.
-const MIXED: [&Kind; 8] = [&CHAIN, &GATED, &FLAKY, &UNDONE, &CHAIN, &DOOMED, &PATIENT, &CHAIN];
+const MIXED: [&Kind; 10] =
+    [&CHAIN, &GATED, &FLAKY, &FORKED, &UNDONE, &CHAIN, &DOOMED, &SENDER, &PATIENT, &CHAIN];
 
 /// Whether people cancel this run instead of approving it.
 pub(crate) fn is_doomed(id: &str) -> bool {
@@ -165,15 +225,39 @@ macro_rules! one_step {
     };
 }
 
-const HELD: [&Kind; 3] =
-    [&one_step!("reads", "reader"), &one_step!("settles", "settler"), &one_step!("acts", "actor")];
+/// Its child makes the one call.
+const SENDS: Kind = Kind {
+    name: "sends",
+    end: "completed",
+    text: r#"
+name: Sends
+version: "1.0"
+description: Waits for the end of a run that it starts.
+steps:
+  - {id: send, type: workflow, template: settles, on_success: workflow_complete, on_failure: workflow_failed}
+"#,
+};
+
+const HELD: [&Kind; 4] = [
+    &one_step!("reads", "reader"),
+    &one_step!("settles", "settler"),
+    &one_step!("acts", "actor"),
+    &SENDS,
+];
 
 impl Load {
+    /// What people ask for, in turn.
     pub(crate) fn kinds(self) -> &'static [&'static Kind] {
         match self {
             Self::Mixed => &MIXED,
             Self::Held => &HELD,
         }
+    }
+
+    /// The kinds, and what they start.
+    pub(crate) fn all_kinds(self) -> impl Iterator<Item = &'static Kind> {
+        let started = (self == Self::Mixed).then_some(&ERRAND);
+        self.kinds().iter().copied().chain(started)
     }
 
     /// The kind of the `n`th run.
@@ -184,7 +268,7 @@ impl Load {
     /// What a run must come to, by its id.
     pub(crate) fn end(self, id: &str) -> &'static str {
         let name = id.split('-').next().unwrap();
-        self.kinds().iter().find(|kind| kind.name == name).unwrap().end
+        self.all_kinds().find(|kind| kind.name == name).unwrap().end
     }
 }
 

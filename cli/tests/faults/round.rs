@@ -15,6 +15,8 @@ use super::table::Row;
 const LANES: usize = 3;
 /// Longest wait for the end of all runs.
 const LIMIT: Duration = Duration::from_secs(180);
+/// Recoveries that take longer are told about.
+const SLOW: Duration = Duration::from_secs(25);
 /// A fault strikes after so many calls of agents, of some 850.
 const MOMENTS: std::ops::Range<usize> = 40..240;
 
@@ -67,6 +69,9 @@ async fn one(n: usize, fault: &Fault, seed: u64, servers: &Servers) -> Row {
         recovered,
         found,
     };
+    if recovered.is_some_and(|time| time > SLOW) {
+        println!("{}: last to end: {:?}", row.fault, scene.last_to_end().await);
+    }
     if !row.complaints().is_empty() {
         println!("logs are kept in {}", scene.site.folder.keep().display());
     }

@@ -89,7 +89,7 @@ impl<'s> Scene<'s> {
     ) -> Self {
         let agents = load::agents().await;
         let site = Site::apart(name, servers).await;
-        for kind in load.kinds() {
+        for kind in load.all_kinds() {
             site.template(kind.name, kind.text);
         }
         site.agents(&agents.yaml(&load::TRAITS));
@@ -306,6 +306,15 @@ impl<'s> Scene<'s> {
         false
     }
 
+    /// The history of the run that ended last, for whoever wonders what took so long.
+    pub(crate) async fn last_to_end(&self) -> Vec<String> {
+        let last = "select workflow_id from runs where workflow_id like '%-run-%'
+                     order by completed_at desc limit 1";
+        let id: String = sqlx::query_scalar(last).fetch_one(&self.pool).await.unwrap();
+        let history = self.history(&id).await;
+        [id].into_iter().chain(history).collect()
+    }
+
     /// How long it took, from the moment at which all was well again, until the last of the runs ended
     /// that were begun before it. Those that people asked for meanwhile do not count.
     pub(crate) async fn recovery(&self) -> Duration {
@@ -327,7 +336,7 @@ async fn begin(api: &Api, load: Load, taken: &Taken, name: &str, n: usize) {
     let id = format!("{}-{name}-{n}", kind.name);
     match api.execute(kind.name, &id, json!({"place": n / load.kinds().len() % PLACES})).await {
         Ok((200, _)) => drop(taken.lock().unwrap().insert(id)),
-        Ok((503 | 504, _)) | Err(_) => {}
+        Ok((429 | 503 | 504, _)) | Err(_) => {}
         Ok(other) => panic!("{id}: {other:?}"),
     }
 }

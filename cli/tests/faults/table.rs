@@ -21,11 +21,13 @@ What becomes of 300 runs when something breaks. The test suite in `cli/tests/fau
     SLUICE_BLESS=1 cargo test -p sluice --test faults
 
 Each line is an installation of its own: real processes, a real NATS and a real PostgreSQL, a TCP link between each
-pair that the suite can hurt. 330 runs are begun, of six kinds: a chain whose agents look, act where nothing may
+pair that the suite can hurt. 330 runs are begun, of eight kinds: a chain whose agents look, act where nothing may
 happen twice, and act under a key; a lock that is held over a person's approval; one that is cancelled while it waits for
-a person under its lock; a step that works at the second try, seconds later; a pause of a second; and a change that is
-found wrong and rolled back. 20 more runs are asked for while the fault lasts.
-The last three lines hold all runs in their only step, in one worker, and measure nothing but the recovery.
+a person under its lock; a step that works at the second try, seconds later; a pause of a second; a change that is
+found wrong and rolled back; two branches that take turns at a lock; and a run that waits under its lock for the end of
+another that it starts. 20 more runs are asked for while the fault lasts.
+The last three lines hold all runs in their only step, in one worker, a quarter of them in a child's step, and measure
+nothing but the recovery.
 
 *Interrupted* are runs that failed because their worker vanished in a call that nobody may repeat; every other run came
 to the end that its template declares. *Effect calls repeated* are calls of agents with effects that were made before;
@@ -97,8 +99,8 @@ pub(crate) fn write(rows: &[Row], seed: u64) {
     std::fs::write(file(), text).unwrap();
 }
 
-/// What is published has a line for every fault, in the order of the suite, and shows nothing lost and
-/// nothing committed twice.
+/// What is published has a line for every fault, in the order of the suite, and shows nothing lost,
+/// nothing committed twice, and recoveries as fast as promised.
 pub(crate) fn assert_published(faults: &[Fault]) {
     let text = std::fs::read_to_string(file()).unwrap();
     let (_, table) = text.split_once(HEAD).expect("docs/faults.md has another table: bless it");
@@ -113,7 +115,17 @@ pub(crate) fn assert_published(faults: &[Fault]) {
     for line in &lines {
         assert_eq!(line.len(), HEAD_COLUMNS, "{line:?}");
         assert_eq!((line[4], line[5]), ("0", "0"), "lost or committed twice: {line:?}");
-        assert!(line[9].parse::<f64>().is_ok(), "some runs never ended: {line:?}");
+        let number = |column: usize| line[column].parse::<f64>();
+        assert!(
+            number(7).unwrap() <= number(8).unwrap(),
+            "more was repeated than struck: {line:?}"
+        );
+        let seconds = number(9).unwrap_or_else(|_| panic!("some runs never ended: {line:?}"));
+        if let Some(fault) = faults.iter().find(|fault| fault.name == line[0])
+            && let Some(bar) = fault.published_within()
+        {
+            assert!(seconds < bar.as_secs_f64(), "bless it on a quiet machine: {line:?}");
+        }
     }
 }
 

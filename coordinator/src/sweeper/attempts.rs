@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sluice_bus::LaneView;
 use sluice_engine::attempt::{AttemptRow, Lane, PUBLISH_GRACE_MS, Verdict};
@@ -57,13 +58,17 @@ pub(super) async fn sweep_lanes(shared: &Arc<Shared>) -> Result<(), SweepError> 
     Ok(())
 }
 
-/// A missing consumer is made anew first: the stream still holds what it has to deliver.
+/// A missing consumer is made anew first: the stream still holds what it has to deliver. What is sent again
+/// because its stream is another one is marked with that one's time of creation.
 async fn look(shared: &Shared, agent: &AgentName, urgent: bool) -> Result<Lane, SweepError> {
     let mut view = shared.bus.step_lane(agent, urgent).await?;
     if !view.exists {
         shared.bus.ensure_topology().await?;
         shared.bus.ensure_step_consumers(std::slice::from_ref(agent)).await?;
         view = shared.bus.step_lane(agent, urgent).await?;
+    }
+    if view.exists {
+        shared.stream_created_micros.store(view.stream_created_micros, Ordering::Release);
     }
     Ok(lane(&view))
 }
