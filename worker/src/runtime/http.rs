@@ -16,6 +16,9 @@ use super::{Job, Outcome, Runtime, answer, classify};
 
 /// Longest wait for a connection; the agent's own time starts after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept for the next call. Servers close what is idle, some after two seconds, and
+/// a call that meets the closing fails although its agent is well: it may have been heard.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest message taken over from an agent's error.
 const MAX_MESSAGE_CHARS: usize = 500;
 
@@ -29,6 +32,7 @@ pub(crate) fn client() -> Result<Client, reqwest::Error> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
         .build()
 }

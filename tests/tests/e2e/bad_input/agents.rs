@@ -37,7 +37,7 @@ const CASES: [(&str, &str); 21] = [
     ("breaks-off", "connection_lost"),
 ];
 
-/// A server that speaks HTTP only as far as each path says.
+/// A server that speaks HTTP only as far as each path says, one request a connection.
 struct Broken {
     addr: SocketAddr,
     calls: Arc<Mutex<Vec<String>>>,
@@ -88,10 +88,12 @@ async fn misbehave(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) -> std::
         "large-integer" => b"{\"n\": 1152921504606846976}",
         "deep" => deep.as_bytes(),
         "too-much" => much.as_bytes(),
-        "no-content" => return stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await,
+        "no-content" => {
+            return stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        }
         "redirect" => {
             let away =
-                b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+                b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             return stream.write_all(away).await;
         }
         "drops" => return Ok(()),
@@ -117,7 +119,7 @@ async fn misbehave(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) -> std::
         }
     };
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
