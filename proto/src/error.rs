@@ -79,7 +79,7 @@ pub enum ErrorCode {
     InvalidBody,
     /// 422: the template has errors; `errors` lists them.
     InvalidTemplate,
-    /// 429: come back later.
+    /// 429: nothing was begun, come back later.
     Overloaded,
     /// 503: PostgreSQL does not answer.
     DatabaseUnavailable,

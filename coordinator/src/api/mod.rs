@@ -245,7 +245,7 @@ async fn submit(shared: &Shared, workflow_id: WorkflowId, work: Work) -> Answer 
             "PostgreSQL does not answer; the request may still take effect, so look before you repeat it",
         )),
         Err(_) => Err(ApiError::new(
-            ErrorCode::Overloaded,
+            ErrorCode::CoordinatorUnavailable,
             "no answer in time; the request may still take effect, so look before you repeat it",
         )),
     }
