@@ -8,16 +8,16 @@ use sluice_proto::api::{ListCursor, ListRequest, ListResponse, WorkflowSummary};
 use super::{Answer, decode, encode};
 use crate::coordinator::Shared;
 use crate::intake::api_error;
-use crate::store::{StoreError, runs};
+use crate::store::{StoreError, listing};
 
 pub(super) async fn handle(shared: &Arc<Shared>, body: &Bytes) -> Answer {
     let request: ListRequest = decode(body)?;
     let listed = async {
         let mut connection = shared.pool.acquire().await?;
-        runs::list(&mut connection, &request).await
+        listing::list(&mut connection, &request).await
     };
     let workflows = listed.await.map_err(|error: StoreError| api_error(&error))?;
-    encode(&fitting(workflows, runs::list_limit(&request), shared.bus.max_payload()))
+    encode(&fitting(workflows, listing::limit(&request), shared.bus.max_payload()))
 }
 
 /// Room for the cursor and the frame around the runs, bytes.

@@ -42,8 +42,11 @@ pub(crate) async fn over(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, String)>, StoreError> {
     Ok(sqlx::query_as(
+        // Runs are looked up one by one: there are many of them, and few that are waited for.
         "select w.workflow_id, w.child_workflow_id
-           from child_waits w left join runs c on c.workflow_id = w.child_workflow_id
+           from child_waits w
+           left join lateral (select workflow_id, completed_at from runs
+                               where workflow_id = w.child_workflow_id offset 0) c on true
           where c.workflow_id is null or c.completed_at is not null
           limit $1",
     )

@@ -72,21 +72,26 @@ pub(crate) async fn find_behind(
     Ok(events)
 }
 
-/// Every event of one run as it is stored, in order; in whichever month without one.
+/// Every event of one run as it is stored, in order; in whichever month without one, which is a search
+/// through all of them.
 pub(crate) async fn find_stored(
     connection: &mut PgConnection,
     id: &str,
     month: Option<time::Date>,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let rows = sqlx::query(
-        "select sequence, body, signature from events
-          where ($1::date is null or started_month = $1) and workflow_id = $2 order by sequence",
-    )
-    .bind(month)
-    .bind(id)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(stored).collect()
+    let query = match month {
+        Some(month) => sqlx::query(
+            "select sequence, body, signature from events
+              where workflow_id = $1 and started_month = $2 order by sequence",
+        )
+        .bind(id)
+        .bind(month),
+        None => sqlx::query(
+            "select sequence, body, signature from events where workflow_id = $1 order by sequence",
+        )
+        .bind(id),
+    };
+    query.fetch_all(connection).await?.iter().map(stored).collect()
 }
 
 /// Whether the run has an event of this id.
@@ -107,15 +112,26 @@ pub(crate) async fn has_event(
     .await?)
 }
 
-/// Ids of runs that have events or a row, in order.
+/// Ids of runs that have events or a row, in order. Month by month, since within one the index has them in order.
 pub(crate) async fn run_ids(
     connection: &mut PgConnection,
     after: &str,
     limit: i64,
 ) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "select workflow_id from (select workflow_id from events where workflow_id > $1
-                                  union select workflow_id from runs where workflow_id > $1) known
+        "with recursive months (month) as (
+             select min(started_month) from events
+             union all
+             select (select min(started_month) from events where started_month > m.month)
+               from months m where m.month is not null)
+         select workflow_id
+           from (select e.workflow_id
+                   from months m
+                  cross join lateral (select distinct workflow_id from events
+                                       where started_month = m.month and workflow_id > $1
+                                       order by workflow_id limit $2) e
+                 union
+                 (select workflow_id from runs where workflow_id > $1 order by workflow_id limit $2)) known
           order by workflow_id limit $2",
     )
     .bind(after)

@@ -61,7 +61,7 @@ pub(crate) async fn set_owner(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "update locks set workflow_id = $2, step = $3, fencing_number = $4,
-                          acquired_at = case when $2::text is null then null else $5 end
+                          acquired_at = case when $2::text is not null then $5::timestamptz end
           where name = $1",
     )
     .bind(name)
@@ -195,10 +195,11 @@ pub(crate) async fn list(
     let rows = sqlx::query(
         "select l.name, l.fencing_number, l.workflow_id, l.step, l.acquired_at, r.status,
                 r.current_step, r.template_name
-           from locks l left join runs r on r.workflow_id = l.workflow_id
+           from (select name from locks where workflow_id is not null
+                 union select name from lock_waiters) shown
+          cross join lateral (select * from locks where name = shown.name offset 0) l
+           left join runs r on r.workflow_id = l.workflow_id
           where ($2::text is null or l.name = $2)
-            and (l.workflow_id is not null
-                 or exists (select from lock_waiters w where w.name = l.name))
           order by l.name limit $1",
     )
     .bind(SHOWN)

@@ -20,6 +20,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (31, "lessons", include_str!("../../migrations/0031_lessons.sql")),
     (32, "checkpoints", include_str!("../../migrations/0032_checkpoints.sql")),
     (33, "child_waits", include_str!("../../migrations/0033_child_waits.sql")),
+    (50, "workflow_state", include_str!("../../migrations/0050_workflow_state.sql")),
+    (51, "comments", include_str!("../../migrations/0051_comments.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[
@@ -54,6 +56,7 @@ pub(crate) async fn migrate(owner_url: &str, run_time_url: &str) -> Result<(), S
     for grant in GRANTS.iter().copied() {
         sqlx::query(grant).bind(run_time.get_username()).execute(&mut *transaction).await?;
     }
+    sqlx::query("select renew_reading()").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(connection.close().await?)
 }

@@ -8,6 +8,7 @@ pub(crate) mod child_waits;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod lessons;
+pub(crate) mod listing;
 pub(crate) mod locks;
 mod migrate;
 pub(crate) mod outstanding;

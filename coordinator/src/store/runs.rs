@@ -1,7 +1,5 @@
 //! `runs`: where each run stands.
 
-use sluice_proto::api::{ListRequest, WorkflowSummary};
-use sluice_proto::event::Status;
 use sluice_proto::ids::WorkflowId;
 use sluice_proto::timestamp::Timestamp;
 use sqlx::{PgConnection, Row};
@@ -165,7 +163,8 @@ pub(crate) async fn insert(
     Ok(inserted)
 }
 
-/// Moves runs on that are still at the expected sequence; how many were.
+/// Moves runs on that are still at the expected sequence; how many were. A hidden run that goes on again is
+/// shown again.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     rows: &[RunRow],
@@ -174,7 +173,9 @@ pub(crate) async fn update(
         "update runs r
             set status = u.status, current_step = u.current_step, sequence = u.sequence,
                 last_hash = u.last_hash, updated_at = u.updated_at, completed_at = u.completed_at,
-                failed_step = u.failed_step, error_message = u.error_message
+                failed_step = u.failed_step, error_message = u.error_message,
+                hidden_at = case when u.completed_at is not null then r.hidden_at end,
+                hidden_by = case when u.completed_at is not null then r.hidden_by end
            from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[],
                        $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[])
                 as u (workflow_id, expected, status, current_step, sequence, last_hash, updated_at,
@@ -199,94 +200,4 @@ pub(crate) async fn update(
 /// Turns rows into one column, as `unnest` takes it.
 pub(super) fn column<'r, R, T>(rows: &'r [R], field: impl Fn(&'r R) -> T) -> Vec<T> {
     rows.iter().map(field).collect()
-}
-
-/// Finished runs listed when the caller sets no limit.
-const DEFAULT_FINISHED: u32 = 1_000;
-/// Most runs in one answer.
-const MAX_LISTED: u32 = 10_000;
-
-/// Runs, newest first: every open one and the newest finished ones, or a page.
-pub(crate) async fn list(
-    connection: &mut PgConnection,
-    request: &ListRequest,
-) -> Result<Vec<WorkflowSummary>, StoreError> {
-    let status = request.status.map(Status::as_str);
-    let after = request.after.as_ref();
-    let (limit, offset) = match after {
-        Some(after) => (after.left, after.left.map(|_| 0)),
-        None => (request.limit, request.offset),
-    };
-    let rows = match (limit, offset) {
-        (None, None) => sqlx::query(
-            "select workflow_id, status, current_step, started_at, template_name, completed_at,
-                    updated_at, failed_step, error_message, parent_workflow_id
-               from ((select * from runs where completed_at is null limit $4)
-                     union all
-                     (select * from runs
-                       where completed_at is not null
-                         and ($1::text is null or status = $1)
-                         and ($2::text is null or template_name = $2)
-                       order by started_at desc, workflow_id desc limit $3)) r
-              where ($1::text is null or status = $1)
-                and ($2::text is null or template_name = $2)
-                and ($5::timestamptz is null or (started_at, workflow_id) < ($5, $6))
-              order by started_at desc, workflow_id desc",
-        )
-        .bind(status)
-        .bind(&request.template_name)
-        .bind(i64::from(DEFAULT_FINISHED))
-        .bind(i64::from(MAX_LISTED))
-        .bind(after.map(|after| Moment::from(after.started_at)))
-        .bind(after.map(|after| &after.workflow_id)),
-        (limit, offset) => sqlx::query(
-            "select workflow_id, status, current_step, started_at, template_name, completed_at,
-                    updated_at, failed_step, error_message, parent_workflow_id
-               from runs
-              where ($1::text is null or status = $1) and ($2::text is null or template_name = $2)
-                and ($5::timestamptz is null or (started_at, workflow_id) < ($5, $6))
-              order by started_at desc, workflow_id desc limit $3 offset $4",
-        )
-        .bind(status)
-        .bind(&request.template_name)
-        .bind(i64::from(effective_limit(limit)))
-        .bind(i64::from(offset.unwrap_or(0)))
-        .bind(after.map(|after| Moment::from(after.started_at)))
-        .bind(after.map(|after| &after.workflow_id)),
-    }
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(summary).collect()
-}
-
-fn effective_limit(limit: Option<u32>) -> u32 {
-    limit.unwrap_or(DEFAULT_FINISHED).min(MAX_LISTED)
-}
-
-/// How many a request lists at most; none when it asks for every open run.
-pub(crate) fn list_limit(request: &ListRequest) -> Option<u32> {
-    match &request.after {
-        Some(after) => after.left.map(|left| effective_limit(Some(left))),
-        None if request.limit.is_none() && request.offset.is_none() => None,
-        None => Some(effective_limit(request.limit)),
-    }
-}
-
-fn summary(row: &sqlx::postgres::PgRow) -> Result<WorkflowSummary, StoreError> {
-    let unreadable = |cause: String| StoreError::Unreadable { what: "run".to_owned(), cause };
-    let id: String = row.try_get(0)?;
-    let status: String = row.try_get(1)?;
-    let parent: Option<String> = row.try_get(9)?;
-    Ok(WorkflowSummary {
-        workflow_id: WorkflowId::parse(&id).map_err(|error| unreadable(error.to_string()))?,
-        status: serde_json::from_value(status.into()).map_err(|e| unreadable(e.to_string()))?,
-        current_step: row.try_get(2)?,
-        started_at: Timestamp::from(row.try_get::<Moment, _>(3)?),
-        template_name: row.try_get(4)?,
-        completed_at: row.try_get::<Option<Moment>, _>(5)?.map(Timestamp::from),
-        updated_at: Timestamp::from(row.try_get::<Moment, _>(6)?),
-        failed_step: row.try_get(7)?,
-        error_message: row.try_get(8)?,
-        parent_workflow_id: parent.and_then(|id| WorkflowId::parse(&id).ok()),
-    })
 }

@@ -59,9 +59,11 @@ pub(crate) async fn idle_locks(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, String)>, StoreError> {
     Ok(sqlx::query_as(
-        "select distinct on (l.name) l.name, w.workflow_id
-           from locks l join lock_waiters w on w.name = l.name
-          where l.workflow_id is null order by l.name, w.urgent desc, w.waiter_id limit 100",
+        // Locks are looked up one by one: there are many of them, and few queues.
+        "select distinct on (w.name) w.name, w.workflow_id
+           from lock_waiters w
+          cross join lateral (select from locks where name = w.name and workflow_id is null offset 0) l
+          order by w.name, w.urgent desc, w.waiter_id limit 100",
     )
     .fetch_all(connection)
     .await?)

@@ -24,5 +24,6 @@ mod record_mutations;
 mod record_past;
 mod record_rich;
 mod record_snapshots;
+mod sql;
 mod waits;
 mod why;
