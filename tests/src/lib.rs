@@ -19,6 +19,7 @@
 )]
 
 pub mod agents;
+pub mod growth;
 pub mod processes;
 mod servers;
 mod world;

@@ -13,6 +13,7 @@ mod dead_letters;
 mod dialect;
 mod fans;
 mod first_run;
+mod growth;
 mod idle;
 mod liveness;
 mod locks;
