@@ -26,5 +26,5 @@ mod sweeper;
 pub use checkpoints::{CheckpointConfig, CheckpointSink};
 pub use config::{CoordinatorConfig, TemplateSource};
 pub use coordinator::{Coordinator, StartError};
-pub use record::{RecordStore, StoredRecord};
+pub use record::{RecordStore, RestoreError, Restored, StoredRecord};
 pub use store::StoreError;

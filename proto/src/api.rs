@@ -1,5 +1,6 @@
 //! Bodies of the API. REST and NATS carry the same ones.
 
+mod archive;
 mod breakers;
 mod children;
 mod control;
@@ -14,6 +15,9 @@ use crate::event::{Event, Status, StepStatus};
 use crate::ids::WorkflowId;
 use crate::timestamp::Timestamp;
 
+pub use archive::{
+    ArchiveRequest, ArchiveResponse, EndedCursor, EndedRequest, EndedResponse, EndedRun,
+};
 pub use breakers::{BreakerView, BreakersResponse};
 pub use children::ChildWorkflow;
 pub use control::{
@@ -56,6 +60,10 @@ pub mod verb {
     pub const WORKFLOW_SNAPSHOTS: &str = "workflow.snapshots";
     /// Write something down about a run.
     pub const WORKFLOW_ANNOTATE: &str = "workflow.annotate";
+    /// Runs that have ended, or went into the archive, lately.
+    pub const WORKFLOW_ENDED: &str = "workflow.ended";
+    /// Move the events of runs that ended long ago into the archive.
+    pub const WORKFLOW_ARCHIVE: &str = "workflow.archive";
     /// Hold a run up.
     pub const WORKFLOW_PAUSE: &str = "workflow.pause";
     /// Let a run go on that was held up.
@@ -93,6 +101,7 @@ pub mod verb {
         DEAD_LETTER_REDRIVE,
         LOCK_RELEASE,
         WORKFLOW_ANNOTATE,
+        WORKFLOW_ARCHIVE,
         WORKFLOW_CANCEL,
         WORKFLOW_EXECUTE,
         WORKFLOW_PAUSE,

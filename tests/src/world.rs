@@ -234,7 +234,7 @@ impl World {
     /// The events of a run, as recorded.
     pub async fn events(&self, id: &str) -> Value {
         let rows: Vec<(String,)> = sqlx::query_as(
-            "select convert_from(body, 'UTF8') from events where workflow_id = $1 order by sequence",
+            "select convert_from(body, 'UTF8') from every_event where workflow_id = $1 order by sequence",
         )
         .bind(id)
         .fetch_all(&self.pool)

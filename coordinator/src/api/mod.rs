@@ -1,6 +1,7 @@
 //! The API: one endpoint a verb of a NATS micro service, one file a verb.
 
 mod annotate;
+mod archive;
 mod breakers;
 mod cancel;
 mod dead_letters;
@@ -56,8 +57,10 @@ pub(crate) const VERBS: &[&str] = &[
     verb::TEMPLATE_VALIDATE,
     verb::WORKER_LIST,
     verb::WORKFLOW_ANNOTATE,
+    verb::WORKFLOW_ARCHIVE,
     verb::WORKFLOW_CANCEL,
     verb::WORKFLOW_DIFF,
+    verb::WORKFLOW_ENDED,
     verb::WORKFLOW_EVENTS,
     verb::WORKFLOW_EXECUTE,
     verb::WORKFLOW_LIST,
@@ -176,6 +179,8 @@ pub(crate) async fn handle(
         verb::WORKFLOW_SNAPSHOTS => snapshots::handle(shared, body).await,
         verb::WORKFLOW_STATE_AT => past::state_at(shared, body).await,
         verb::WORKFLOW_VERIFY => verify::handle(shared, body).await,
+        verb::WORKFLOW_ARCHIVE => archive::archive(shared, body).await,
+        verb::WORKFLOW_ENDED => archive::ended(shared, body).await,
         verb::WORKFLOW_CANCEL => cancel::handle(shared, body, request_id).await,
         verb::WORKFLOW_EXECUTE => execute::handle(shared, body, request_id).await,
         verb::WORKFLOW_LIST => list::handle(shared, body).await,

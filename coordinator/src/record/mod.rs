@@ -1,6 +1,7 @@
 //! Reading the record of a run as it is stored, with or without a coordinator.
 
 pub(crate) mod compare;
+mod restore;
 
 use sluice_proto::api::VerifyResponse;
 use sluice_proto::ids::WorkflowId;
@@ -10,6 +11,8 @@ use sqlx::postgres::PgPool;
 
 use crate::store::runs::RunHead;
 use crate::store::{self, StoreError, events, runs};
+
+pub use restore::{RestoreError, Restored};
 
 /// The record of one run.
 #[derive(Clone, Debug)]
@@ -52,6 +55,22 @@ impl RecordStore {
     pub async fn read(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
         let mut transaction = store::begin_snapshot(&self.pool).await?;
         Ok(read(&mut transaction, id).await?.map(|(record, _)| record))
+    }
+
+    /// Writes a run that had ended as its exported record says, whole or not at all, if one of `keys` has
+    /// signed it. Its template is one of `texts` (file name and text) unless the database has it. What is
+    /// there already is left alone.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn restore(
+        &self,
+        id: &WorkflowId,
+        record: &[StoredEvent],
+        keys: &KeyRing,
+        texts: &[(String, String)],
+    ) -> Result<Restored, RestoreError> {
+        restore::restore(&self.pool, id, record, keys, texts).await
     }
 }
 

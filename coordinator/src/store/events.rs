@@ -1,4 +1,5 @@
-//! `events`: the history. Inserted and read, never changed.
+//! `events`: the history. Inserted and read, never changed. Reads look at `every_event`, which holds the
+//! archive too: where no month of it is as old as the run, that costs nothing.
 
 use std::collections::HashMap;
 
@@ -49,7 +50,7 @@ pub(crate) async fn find_behind(
     let rows = sqlx::query(
         "select e.workflow_id, e.sequence, e.body
            from unnest($2::text[], $3::bigint[]) as u (id, behind)
-           join events e on e.workflow_id = u.id and e.sequence > u.behind
+           join every_event e on e.workflow_id = u.id and e.sequence > u.behind
           where e.started_month = any($1)
           order by e.workflow_id, e.sequence",
     )
@@ -81,13 +82,13 @@ pub(crate) async fn find_stored(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let query = match month {
         Some(month) => sqlx::query(
-            "select sequence, body, signature from events
+            "select sequence, body, signature from every_event
               where workflow_id = $1 and started_month = $2 order by sequence",
         )
         .bind(id)
         .bind(month),
         None => sqlx::query(
-            "select sequence, body, signature from events where workflow_id = $1 order by sequence",
+            "select sequence, body, signature from every_event where workflow_id = $1 order by sequence",
         )
         .bind(id),
     };
@@ -101,7 +102,7 @@ pub(crate) async fn has_event(
     event_id: &str,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "select exists (select from events
+        "select exists (select from every_event
                          where started_month = $1 and workflow_id = $2
                            and convert_from(body, 'UTF8')::jsonb ->> 'event_id' = $3)",
     )
@@ -120,14 +121,14 @@ pub(crate) async fn run_ids(
 ) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(
         "with recursive months (month) as (
-             select min(started_month) from events
+             select min(started_month) from every_event
              union all
-             select (select min(started_month) from events where started_month > m.month)
+             select (select min(started_month) from every_event where started_month > m.month)
                from months m where m.month is not null)
          select workflow_id
            from (select e.workflow_id
                    from months m
-                  cross join lateral (select distinct workflow_id from events
+                  cross join lateral (select distinct workflow_id from every_event
                                        where started_month = m.month and workflow_id > $1
                                        order by workflow_id limit $2) e
                  union
@@ -195,7 +196,7 @@ pub(crate) async fn page(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let query = sqlx::query(concat!(
         "with asked as (
-             select body, signature, sequence from events
+             select body, signature, sequence from every_event
               where ",
         matching!(),
         " and sequence > $8
@@ -224,7 +225,7 @@ pub(crate) async fn count(
     filter: &Filter,
 ) -> Result<(u64, u64), StoreError> {
     let query = sqlx::query(concat!(
-        "select count(*), coalesce(max(sequence), 0) from events where ",
+        "select count(*), coalesce(max(sequence), 0) from every_event where ",
         matching!()
     ));
     let row = bind(query, run, filter).fetch_one(connection).await?;
@@ -253,6 +254,15 @@ fn stored(row: &PgRow) -> Result<StoredEvent, StoreError> {
         body: row.try_get(1)?,
         signature: row.try_get(2)?,
     })
+}
+
+/// Makes the partition of a month that may be long past.
+pub(crate) async fn ensure_partition(
+    connection: &mut PgConnection,
+    month: time::Date,
+) -> Result<(), StoreError> {
+    sqlx::query("select ensure_event_partitions($1, 1)").bind(month).execute(connection).await?;
+    Ok(())
 }
 
 /// Makes the partitions of this month and the next two.

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (31, "lessons", include_str!("../../migrations/0031_lessons.sql")),
     (32, "checkpoints", include_str!("../../migrations/0032_checkpoints.sql")),
     (33, "child_waits", include_str!("../../migrations/0033_child_waits.sql")),
+    (40, "archive", include_str!("../../migrations/0040_archive.sql")),
     (50, "workflow_state", include_str!("../../migrations/0050_workflow_state.sql")),
     (51, "comments", include_str!("../../migrations/0051_comments.sql")),
 ];
@@ -33,6 +34,7 @@ const GRANTS: &[&str] = &[
     "select grant_run_time_lessons($1::name)",
     "select grant_run_time_checkpoints($1::name)",
     "select grant_run_time_child_waits($1::name)",
+    "select grant_run_time_archive($1::name)",
 ];
 
 /// Applies what is missing as the owner, then grants the run-time role what it needs.

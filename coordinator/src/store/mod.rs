@@ -1,6 +1,7 @@
 //! The only SQL. One file a table; each function is one statement, static text, binds only.
 
 pub(crate) mod approvals;
+pub(crate) mod archive;
 pub(crate) mod attempts;
 pub(crate) mod breakers;
 pub(crate) mod checkpoints;

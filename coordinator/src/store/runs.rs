@@ -164,7 +164,7 @@ pub(crate) async fn insert(
 }
 
 /// Moves runs on that are still at the expected sequence; how many were. A hidden run that goes on again is
-/// shown again.
+/// shown again; what an archived run has new is to go into the archive too.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     rows: &[RunRow],
@@ -173,7 +173,7 @@ pub(crate) async fn update(
         "update runs r
             set status = u.status, current_step = u.current_step, sequence = u.sequence,
                 last_hash = u.last_hash, updated_at = u.updated_at, completed_at = u.completed_at,
-                failed_step = u.failed_step, error_message = u.error_message,
+                failed_step = u.failed_step, error_message = u.error_message, archived_at = null,
                 hidden_at = case when u.completed_at is not null then r.hidden_at end,
                 hidden_by = case when u.completed_at is not null then r.hidden_by end
            from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[],

@@ -1,6 +1,7 @@
 //! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
 mod annotate;
+mod archive;
 mod breakers;
 mod cancel;
 mod csv;
@@ -59,6 +60,8 @@ pub(crate) fn all() -> Vec<Route> {
         pause::unpause_route(),
         templates::route(),
         list::route(),
+        archive::ended_route(),
+        archive::archive_route(),
         events::route(),
         export::route(),
         verify::route(),

@@ -114,6 +114,8 @@ const API: &[(&str, Option<&str>, Option<&str>)] = &[
     (verb::WORKFLOW_DIFF, Some("diff_request"), Some("diff_response")),
     (verb::WORKFLOW_SNAPSHOTS, Some("workflow_request"), Some("snapshots_response")),
     (verb::WORKFLOW_ANNOTATE, Some("annotate_request"), Some("annotate_response")),
+    (verb::WORKFLOW_ARCHIVE, Some("archive_request"), Some("archive_response")),
+    (verb::WORKFLOW_ENDED, Some("ended_request"), Some("ended_response")),
     (verb::WORKFLOW_CANCEL, Some("cancel_request"), Some("cancel_response")),
     (verb::WORKFLOW_RETRY, Some("retry_request"), Some("retry_response")),
     (verb::TEMPLATE_LIST, None, Some("templates_response")),

@@ -2,6 +2,7 @@
 //! the golden files, the JSON Schemas and the AsyncAPI document.
 
 mod api;
+mod archive;
 pub(crate) mod asyncapi;
 mod breakers;
 mod events;
@@ -50,6 +51,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     entries.push(events::entry());
     entries.extend(roster::entries());
     entries.extend(api::entries());
+    entries.extend(archive::entries());
     entries.extend(breakers::entries());
     entries.extend(pausing::entries());
     entries.extend(record::entries());

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on must stop, and shows its numbers when asked"
 )]
 
+mod archive;
 mod bad_input;
 mod children;
 mod control;

@@ -74,7 +74,7 @@ async fn write(pool: &PgPool, id: &str, event: &Stored) {
 }
 
 /// Every way to a value that is no object with something in it.
-fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+pub(crate) fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             fields.iter().for_each(|(name, inner)| leaves(inner, &format!("{path}/{name}"), found));
@@ -89,7 +89,7 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-fn other(value: &Value) -> Value {
+pub(crate) fn other(value: &Value) -> Value {
     match value {
         // Another moment, another hash, another id: of the same shape.
         Value::String(text) => match text.strip_suffix('Z') {
@@ -176,7 +176,7 @@ async fn fields(tally: &mut Tally, rich: &Rich, event: &Stored) {
 }
 
 /// Sorted keys are all that matters here: numbers and texts are written as they were.
-fn canonical(value: &Value) -> Vec<u8> {
+pub(crate) fn canonical(value: &Value) -> Vec<u8> {
     let mut value = value.clone();
     value.sort_all_objects();
     serde_json::to_vec(&value).unwrap()
