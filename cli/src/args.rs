@@ -96,6 +96,10 @@ pub(crate) enum Command {
     Events(commands::events::EventsArgs),
     /// Write a run's whole record into a file
     Export(commands::export::ExportArgs),
+    /// Write reports about runs, verified; move old ones into the archive, and into files
+    Audit(commands::audit::AuditArgs),
+    /// Write runs that have ended back into a database, from files of `sluice audit`
+    Restore(commands::restore::RestoreArgs),
     /// Check a record: of a run, of an exported file, of a database
     Verify(commands::verify::VerifyArgs),
     /// Fold a run's events and compare with what is stored; asks no agent

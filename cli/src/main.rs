@@ -9,6 +9,7 @@ mod dev;
 mod embedded;
 mod error;
 mod example;
+mod export_file;
 mod graph;
 mod logging;
 mod names;

@@ -55,6 +55,11 @@ create view every_event as
     union all
     select started_month, workflow_id, sequence, body, signature from events_archive;
 comment on view every_event is 'Events and archived events as they are stored.';
+comment on column every_event.started_month is 'First day of the UTC month the run started in.';
+comment on column every_event.workflow_id is 'The run.';
+comment on column every_event.sequence is 'Number of the event in its run, from 1 without gaps.';
+comment on column every_event.body is 'RFC 8785 canonical JSON of the event without its signature, UTF-8.';
+comment on column every_event.signature is 'HMAC-SHA256 of body under the secret that body.key_id names.';
 
 create or replace view workflow_events as
     select data ->> 'event_id' as event_id, e.workflow_id, e.sequence, data ->> 'action' as action,
@@ -80,6 +85,18 @@ create view workflow_events_archive as
       from events_archive e
       cross join lateral (select convert_from(e.body, 'UTF8')::jsonb as data) as readable;
 comment on view workflow_events_archive is 'Archived events with their fields as columns.';
+comment on column workflow_events_archive.event_id is 'UUID.';
+comment on column workflow_events_archive.workflow_id is 'The run.';
+comment on column workflow_events_archive.sequence is 'Place in the history of the run, from 1 without gaps.';
+comment on column workflow_events_archive.action is 'What happened, such as complete_step.';
+comment on column workflow_events_archive.step_id is 'The step it is about, if it is about one.';
+comment on column workflow_events_archive.data is 'What there is to say of it; its fields depend on the action.';
+comment on column workflow_events_archive.timestamp is 'When it happened.';
+comment on column workflow_events_archive.event_version is 'Form of the event as it is stored.';
+comment on column workflow_events_archive.prev_hash is 'SHA-256 of the preceding event, in hex; zeros in the first one.';
+comment on column workflow_events_archive.key_id is 'The secret that signed it.';
+comment on column workflow_events_archive.signature is 'HMAC-SHA256 in hex.';
+comment on column workflow_events_archive.parent_workflow_id is 'The run that started this one, if one did.';
 comment on column workflow_events_archive.archived_at is 'When the event was moved into the archive.';
 
 create table archive_moves (

@@ -10,12 +10,22 @@ use crate::error::CliError;
 use crate::output::{self, Format};
 
 /// What the file is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FileFormat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
     /// Every event with its signature; `sluice verify` reads it.
     Json,
     /// A table for spreadsheets.
     Csv,
+}
+
+impl FileFormat {
+    /// What the route calls it, and how its files end.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 /// Arguments of `sluice export`.
@@ -32,10 +42,7 @@ pub(crate) struct ExportArgs {
 }
 
 pub(crate) async fn run(global: &Global, args: ExportArgs) -> Result<(), CliError> {
-    let extension = match args.format {
-        FileFormat::Json => "json",
-        FileFormat::Csv => "csv",
-    };
+    let extension = args.format.extension();
     let client = super::client(global)?;
     let path = ["workflow", &args.id, "events", "export"];
     let bytes = client.download(&path, &[("format", extension)]).await?;

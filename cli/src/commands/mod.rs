@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod annotate;
+pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod completions;
@@ -20,6 +21,7 @@ pub(crate) mod orchestrator;
 pub(crate) mod pause;
 pub(crate) mod prompts;
 pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod run;
@@ -59,6 +61,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Retry(args) => retry::run(global, args).await,
         Command::Events(args) => events::run(global, args).await,
         Command::Export(args) => export::run(global, args).await,
+        Command::Audit(args) => audit::run(global, args).await,
+        Command::Restore(args) => Box::pin(restore::run(global, args)).await,
         Command::Verify(args) => Box::pin(verify::run(global, args)).await,
         Command::Replay(args) => replay::run(global, args).await,
         Command::StateAt(args) => state_at::run(global, args).await,

@@ -2,24 +2,24 @@
 //! database are looked at here, and need no server of ours.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::Value;
 use sluice_coordinator::{RecordStore, StoreError, StoredRecord};
 use sluice_proto::api::VerifyResponse;
 use sluice_proto::checkpoint::{Checkpoint, PublicKey};
-use sluice_proto::verify::{self, Damage, Finding, Head, KeyRing, StoredEvent};
+use sluice_proto::verify::{self, Damage, Finding, Head, KeyRing};
 
 use crate::args::Global;
 use crate::config::{Config, key};
 use crate::error::CliError;
+use crate::export_file;
 use crate::output::{self, Format};
 use crate::roles;
 
 /// Arguments of `sluice verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// Id of a run, or a file that `sluice export` has written; every run of the database when absent
+    /// Id of a run, or a file that `sluice export` or `sluice audit` has written; every run of the database when absent
     #[arg(value_name = "ID|FILE", required_unless_present = "database")]
     target: Option<String>,
     /// Look into this database, live or restored, and ask no gateway [default: SLUICE_DATABASE_URL]
@@ -77,7 +77,7 @@ async fn find(
     let file = PathBuf::from(target);
     if file.is_file() {
         means.suffice()?;
-        let (id, events) = read(&file)?;
+        let (id, events) = export_file::read(&file)?;
         return Ok(vec![means.check(&StoredRecord { workflow_id: id, events, head: None }, true)]);
     }
     let client = super::client(global)?;
@@ -85,7 +85,7 @@ async fn find(
     if means.checkpoints.is_some() {
         let path = ["workflow", target, "events", "export"];
         let exported = client.download(&path, &[("format", "json")]).await?;
-        let (id, events) = parse(target, &exported)?;
+        let (id, events) = export_file::parse(target, &exported)?;
         let own = means.check(&StoredRecord { workflow_id: id, events, head: None }, true);
         for finding in own.verdict.findings {
             if !found.verdict.findings.contains(&finding) {
@@ -215,26 +215,6 @@ impl Means {
 
 fn failed(error: StoreError) -> CliError {
     CliError::Failed(format!("the database cannot be looked into: {error}"))
-}
-
-/// The run and the events of an export: a list of events, or the answer of the events route.
-fn read(path: &Path) -> Result<(String, Vec<StoredEvent>), CliError> {
-    let bytes = std::fs::read(path).map_err(CliError::io("read", path))?;
-    parse(&path.display().to_string(), &bytes)
-}
-
-fn parse(name: &str, bytes: &[u8]) -> Result<(String, Vec<StoredEvent>), CliError> {
-    let unreadable = |why: String| CliError::Failed(format!("{name} is no export: {why}"));
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    let events = value.as_array().or_else(|| value["events"].as_array());
-    let events = events.ok_or_else(|| unreadable("it holds no list of events".to_owned()))?;
-    if events.is_empty() {
-        return Err(unreadable("it holds no event, and every run has one".to_owned()));
-    }
-    let id = events.iter().find_map(|event| event["workflow_id"].as_str()).unwrap_or("unknown");
-    let stored = events.iter().zip(1..).map(|(event, n)| StoredEvent::from_export(event, n));
-    Ok((id.to_owned(), stored.collect()))
 }
 
 fn show(run: &VerifyResponse) {

@@ -74,6 +74,7 @@ settings! {
     OTEL_PROTOCOL = "otel_exporter_otlp_protocol", ["OTEL_EXPORTER_OTLP_PROTOCOL"], None, Text, Open;
     OTEL_SERVICE_NAME = "otel_service_name", ["OTEL_SERVICE_NAME"], Some("sluice"), Text, Open;
     OTEL_RESOURCE_ATTRIBUTES = "otel_resource_attributes", ["OTEL_RESOURCE_ATTRIBUTES"], None, Text, Open;
+    AUDIT_DIR = "audit_dir", ["SLUICE_AUDIT_DIR"], Some("workflow-audits"), Text, Open;
     LOG = "log", ["SLUICE_LOG"], Some("info"), Text, Open;
 }
 

@@ -6,6 +6,7 @@
     reason = "a test may panic, and shows its numbers when asked"
 )]
 
+mod audits;
 #[cfg(feature = "full")]
 mod compose;
 mod demo;
