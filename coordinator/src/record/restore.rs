@@ -86,14 +86,17 @@ pub(super) async fn restore(
     // Whoever restores the same run at the same time waits here for the other.
     let is_new = !runs::insert(connection, &[row(&folded.state, month, record)]).await?.is_empty();
     let there = events::find_stored(connection, id.as_str(), None).await?;
-    if !there.starts_with(record) && !(is_new && there.is_empty()) {
+    let fits = match is_new {
+        // A run may have lost its row only.
+        true => there.is_empty() || there == record,
+        // It may have gone on since it was exported.
+        false => there.starts_with(record),
+    };
+    if !fits {
         return Err(RestoreError::Different);
     }
     if !is_new {
         return Ok(Restored::WasThere);
-    }
-    if there.len() > record.len() {
-        return Err(RestoreError::Different);
     }
     keep_template(connection, &folded.state, texts).await?;
     if there.is_empty() {
