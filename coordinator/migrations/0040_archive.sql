@@ -27,9 +27,10 @@ create trigger events_archive_append_only before update or delete on events_arch
 create trigger events_archive_no_truncate before truncate on events_archive
     for each statement execute function refuse_archive_change();
 
--- An event may leave `events` only when the archive has it to the byte: it is moved, and never lost.
+-- An event may leave `events` only when the archive has it to the byte: it is moved, and never lost. A new
+-- partition looks empty to the planner, which must not walk through it for every row all the same.
 create or replace function refuse_event_change() returns trigger language plpgsql
-set search_path from current as $$
+set search_path from current set enable_seqscan = off as $$
 begin
     if tg_op = 'DELETE' then
         if exists (select from events_archive a
@@ -144,7 +145,7 @@ end $$;
 -- It runs as the owner: the run-time role can have events moved, and neither changed nor deleted.
 create function archive_ended_runs(ended_before timestamptz, most_runs int, most_events bigint, actor text)
 returns table (moved_runs bigint, moved_events bigint)
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path from current set enable_seqscan = off as $$
 declare
     ids     text[];
     inserts bigint;

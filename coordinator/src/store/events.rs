@@ -128,9 +128,13 @@ pub(crate) async fn run_ids(
          select workflow_id
            from (select e.workflow_id
                    from months m
-                  cross join lateral (select distinct workflow_id from every_event
-                                       where started_month = m.month and workflow_id > $1
-                                       order by workflow_id limit $2) e
+                  cross join lateral ((select distinct workflow_id from events
+                                        where started_month = m.month and workflow_id > $1
+                                        order by workflow_id limit $2)
+                                      union all
+                                      (select distinct workflow_id from events_archive
+                                        where started_month = m.month and workflow_id > $1
+                                        order by workflow_id limit $2)) e
                  union
                  (select workflow_id from runs where workflow_id > $1 order by workflow_id limit $2)) known
           order by workflow_id limit $2",
