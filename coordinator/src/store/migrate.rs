@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (40, "archive", include_str!("../../migrations/0040_archive.sql")),
     (50, "workflow_state", include_str!("../../migrations/0050_workflow_state.sql")),
     (51, "comments", include_str!("../../migrations/0051_comments.sql")),
+    (52, "views", include_str!("../../migrations/0052_views.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[

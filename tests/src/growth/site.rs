@@ -139,7 +139,8 @@ impl Site {
         }
         let (status, replayed) =
             self.world.post(&format!("/workflow/{id}/replay"), &json!({})).await;
-        assert_eq!((status, &replayed["matches"]), (200, &json!(true)), "{replayed:#}");
+        let verdict = (&replayed["matches"], &replayed["signatures_valid"]);
+        assert_eq!((status, verdict), (200, (&json!(true), &json!(true))), "{replayed:#}");
     }
 
     /// Buffers of tables and indexes that were touched so far, by connections that are closed by now. Only of

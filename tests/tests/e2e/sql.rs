@@ -7,6 +7,8 @@ use sluice_tests::agents::Agents;
 use sluice_tests::{World, run, servers};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use crate::record_rich;
+
 const PAGE: &str = include_str!("../../../docs/sql.md");
 const DEPLOYMENT: &str = r#"
 name: Deployment
@@ -206,6 +208,75 @@ fn roles_may_what_they_were_given() {
                 }
             }
         }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_views_show_what_there_is() {
+    run(async {
+        let rich = record_rich::ended().await;
+        let text = async |query: &str| -> Vec<String> {
+            let query = AssertSqlSafe(query.replace("RICH", &rich.id));
+            sqlx::query_scalar(query).fetch_all(&rich.world.pool).await.unwrap()
+        };
+        for (query, expected) in [
+            (
+                "select concat_ws(' ', step_id, action, approver, approver_role, comment) from workflow_approvals where workflow_id = 'RICH'",
+                &["gate approve_gate ada tech_lead looks \"good\""][..],
+            ),
+            (
+                "select concat_ws(' ', step_id, status, risk_level, approver_role, required_count, approved_at is not null, rejected_at is null) from approval_requests where workflow_id = 'RICH'",
+                &["gate approved high tech_lead 1 t t"],
+            ),
+            (
+                "select concat_ws(' ', risk_level, approver_role, total, approved, rejected, pending) from approval_statistics",
+                &["high tech_lead 1 1 0 0"],
+            ),
+            (
+                "select concat_ws(' ', template_name, total, open, completed, rolled_back) from workflow_statistics order by 1",
+                &["holder.workflow.yaml 1 0 1 0", "rich.workflow.yaml 1 0 0 1"],
+            ),
+            (
+                "select distinct concat_ws(' ', operation, resource_id) from lock_history where workflow_id = 'RICH' order by 1",
+                &[
+                    "acquire_lock deployment:x",
+                    "release_lock deployment:x",
+                    "wait_lock deployment:x",
+                ],
+            ),
+            (
+                "select (wait_time_ms >= 0)::text from lock_history where workflow_id = 'RICH' and operation = 'acquire_lock' limit 1",
+                &["true"],
+            ),
+            (
+                "select (count(*) = max(event_number) and count(*) = 1 + count(time_since_previous) and min(time_since_previous) >= interval '0')::text from workflow_event_timeline where workflow_id = 'RICH'",
+                &["true"],
+            ),
+            (
+                "select concat_ws(' ', root_workflow_id = workflow_id, depth, chain_length, chain_path[1] = 'RICH') from workflow_chains where workflow_id = 'RICH'",
+                &["t 1 1 t"],
+            ),
+            ("select workflow_id from active_workflows", &[]),
+            ("select resource_id from resource_locks", &[]),
+            ("select resource_id from lock_wait_queue", &[]),
+        ] {
+            assert_eq!(text(query).await, expected, "{query}");
+        }
+        rich.world.stop().await;
+
+        let Runs { world, paused, .. } = runs().await;
+        let waits: Vec<String> = sqlx::query_scalar(
+            "select concat_ws(' ', p.workflow_id, p.template_name, p.step_id, p.risk_level, a.status, a.current_step)
+               from pending_approvals p join active_workflows a using (workflow_id)",
+        )
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(
+            waits,
+            [format!("{paused} pr-deployment.workflow.yaml approve low paused approve")]
+        );
         world.stop().await;
     });
 }
