@@ -24,5 +24,5 @@ pub mod processes;
 mod servers;
 mod world;
 
-pub use servers::{database, database_on, run, servers};
+pub use servers::{database, database_on, durable_servers, run, servers};
 pub use world::{PATIENCE, SECRET, World, WorldBuilder};

@@ -27,10 +27,19 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 
 /// The servers of this test binary. They end with it: the kernel tells them.
 pub async fn servers() -> &'static Servers {
+    start(Options::for_tests).await
+}
+
+/// The same for what measures: servers that flush what they commit. To be asked for before any others.
+pub async fn durable_servers() -> &'static Servers {
+    start(Options::new).await
+}
+
+async fn start(options: impl FnOnce(PathBuf) -> Options) -> &'static Servers {
     SERVERS
         .get_or_init(|| async {
             remove_leftovers();
-            let options = Options::for_tests(folder(std::process::id()));
+            let options = options(folder(std::process::id()));
             // On a thread that lives as long as the process: a server dies with the thread that
             // started it.
             Servers::start(options).await.unwrap()
