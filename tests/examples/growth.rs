@@ -35,7 +35,7 @@ const READS: [(&str, &str); 6] = [
     ),
     ("list, all open and 1,000 others", "and completed_at is null limit $4"),
     ("one run: its row", "from runs where workflow_id = any($1)"),
-    ("one run: its events", "join events e on e.workflow_id = u.id"),
+    ("one run: its events", "e.sequence > u.behind"),
 ];
 
 #[derive(Clone, Copy, Debug, Default)]
