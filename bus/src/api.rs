@@ -1,6 +1,6 @@
 //! Calling the API over NATS, as the gateway and the command line do.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use bytes::Bytes;
@@ -12,6 +12,11 @@ use crate::error::BusError;
 
 /// Header that says on whose behalf a request is made.
 pub(crate) const ACTOR_HEADER: &str = "Sluice-Actor";
+
+/// Header that says until when its sender waits for the answer: milliseconds since 1970.
+pub(crate) const DEADLINE_HEADER: &str = "Sluice-Deadline";
+/// By how much the clocks of two machines may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
 /// On whose behalf a request is made, as the gateway established it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,18 +69,30 @@ impl Bus {
         if body.len() > self.max_payload() {
             return Err(ApiCallError::TooLarge);
         }
-        let mut request = async_nats::Request::new().payload(body.into());
+        let mut headers = async_nats::HeaderMap::new();
+        headers
+            .insert(DEADLINE_HEADER, since_1970(SystemTime::now() + wait).as_millis().to_string());
         if let Some(actor) = actor {
-            let mut headers = async_nats::HeaderMap::new();
             headers.insert(ACTOR_HEADER, header_value(actor)?);
-            request = request.headers(headers);
         }
+        let request = async_nats::Request::new().payload(body.into()).headers(headers);
         let reply = self.ask(self.subjects().api(verb), request, wait).await?;
         match refusal(&reply) {
             Some(error) => Err(ApiCallError::Refused(error)),
             None => Ok(reply.payload),
         }
     }
+}
+
+fn since_1970(moment: SystemTime) -> Duration {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Whether nobody waits any more for the answer to a request with this deadline. One that cannot be read
+/// is none.
+pub(crate) fn is_past(deadline: &str, now: SystemTime) -> bool {
+    let Ok(deadline_ms) = deadline.parse() else { return false };
+    since_1970(now).saturating_sub(Duration::from_millis(deadline_ms)) > CLOCK_DIFFERENCE
 }
 
 fn to_json<T: Serialize + ?Sized>(body: &T) -> Result<Vec<u8>, ApiCallError> {
@@ -122,6 +139,16 @@ impl From<BusError> for ApiCallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_is_past_when_no_clock_can_be_that_wrong() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        for (deadline, past) in
+            [("1000000", false), ("970000", false), ("969999", true), ("0", true), ("soon", false)]
+        {
+            assert_eq!(is_past(deadline, now), past, "{deadline}");
+        }
+    }
 
     #[test]
     fn an_actor_survives_a_header() {

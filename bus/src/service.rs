@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use async_nats::HeaderMap;
 use async_nats::service::{self, NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Service, ServiceExt};
@@ -10,7 +11,7 @@ use futures::stream::{BoxStream, SelectAll, select_all};
 use futures::{Stream, StreamExt};
 use sluice_proto::error::ApiError;
 
-use crate::api::{ACTOR_HEADER, Actor};
+use crate::api::{ACTOR_HEADER, Actor, DEADLINE_HEADER, is_past};
 use crate::connection::Bus;
 use crate::error::BusError;
 
@@ -109,6 +110,13 @@ impl ApiRequest {
     /// A header that cannot be read: treat the request as nobody's, never as anybody's.
     pub fn actor(&self) -> Result<Option<Actor>, serde_json::Error> {
         self.header(ACTOR_HEADER).map(serde_json::from_str).transpose()
+    }
+
+    /// Whether its sender has said how long it waits, and that was long ago: it lay somewhere, and what it asks
+    /// for may have been done or given up meanwhile.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.header(DEADLINE_HEADER).is_some_and(|deadline| is_past(deadline, SystemTime::now()))
     }
 
     /// Answers with a body.

@@ -132,9 +132,24 @@ async fn refuse(request: ApiRequest) {
     }
 }
 
+/// A coordinator that was frozen finds what it was asked long ago. Whoever asked was told that nobody answers,
+/// and has perhaps asked again.
+fn overdue(verb: &str) -> ApiError {
+    tracing::warn!(verb, "a request was not carried out: nobody waits for its answer any more");
+    ApiError::new(
+        ErrorCode::CoordinatorUnavailable,
+        "the request came too late and was not carried out; do the clocks of gateway and coordinator agree?",
+    )
+}
+
 async fn answer(shared: &Arc<Shared>, request: ApiRequest) {
     let verb = request.verb.clone();
-    let result = match handle(shared, &verb, &request.payload, None).await {
+    let result = if request.is_overdue() {
+        Err(overdue(&verb))
+    } else {
+        handle(shared, &verb, &request.payload, None).await
+    };
+    let result = match result {
         Ok(body) if body.len() > shared.bus.max_payload() => Err(ApiError::new(
             ErrorCode::BodyTooLarge,
             format!("the answer has {} bytes, more than a message holds; ask for less", body.len()),
