@@ -142,19 +142,23 @@ fn overdue(verb: &str) -> ApiError {
     )
 }
 
+/// An answer that a message holds.
+fn fitting(shared: &Shared, answer: Answer) -> Answer {
+    match answer {
+        Ok(body) if body.len() > shared.bus.max_payload() => Err(ApiError::new(
+            ErrorCode::BodyTooLarge,
+            format!("the answer has {} bytes, more than a message holds; ask for less", body.len()),
+        )),
+        answer => answer,
+    }
+}
+
 async fn answer(shared: &Arc<Shared>, request: ApiRequest) {
     let verb = request.verb.clone();
     let result = if request.is_overdue() {
         Err(overdue(&verb))
     } else {
-        handle(shared, &verb, &request.payload, None).await
-    };
-    let result = match result {
-        Ok(body) if body.len() > shared.bus.max_payload() => Err(ApiError::new(
-            ErrorCode::BodyTooLarge,
-            format!("the answer has {} bytes, more than a message holds; ask for less", body.len()),
-        )),
-        result => result,
+        fitting(shared, handle(shared, &verb, &request.payload, None).await)
     };
     let sent = match result {
         Ok(body) => request.respond_ok(body).await,

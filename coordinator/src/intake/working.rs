@@ -370,24 +370,11 @@ impl WorkingRun {
     }
 
     fn row(&self) -> RunRow {
-        let state = &self.state;
-        let sequence = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let current_step = sluice_engine::current_step(&self.template, &self.state);
+        let expected = self.expected_sequence.unwrap_or(0);
         RunRow {
-            workflow_id: state.workflow_id.to_string(),
-            started_month: self.started_month,
-            template_name: state.template_name.clone(),
-            template_sha256: state.template_sha256.clone(),
-            status: state.status.as_str(),
-            current_step: sluice_engine::current_step(&self.template, state),
-            expected_sequence: sequence(self.expected_sequence.unwrap_or(0)),
-            sequence: sequence(state.sequence),
-            last_hash: self.last_hash.to_vec(),
-            parent_workflow_id: state.parent_workflow_id.as_ref().map(ToString::to_string),
-            started_at: state.started_at.into(),
-            updated_at: state.updated_at.into(),
-            completed_at: state.completed_at.map(Into::into),
-            failed_step: state.failed_step.clone(),
-            error_message: state.error_message.clone(),
+            expected_sequence: i64::try_from(expected).unwrap_or(i64::MAX),
+            ..RunRow::of(&self.state, self.started_month, current_step, self.last_hash.to_vec())
         }
     }
 }

@@ -125,24 +125,9 @@ fn fold(id: &WorkflowId, record: &[StoredEvent]) -> Result<Folded, RestoreError>
 }
 
 fn row(state: &State, started_month: time::Date, record: &[StoredEvent]) -> RunRow {
-    RunRow {
-        workflow_id: state.workflow_id.to_string(),
-        started_month,
-        template_name: state.template_name.clone(),
-        template_sha256: state.template_sha256.clone(),
-        status: state.status.as_str(),
-        // A run that has ended is at no step.
-        current_step: state.last_step.clone(),
-        expected_sequence: 0,
-        sequence: i64::try_from(state.sequence).unwrap_or(i64::MAX),
-        last_hash: record.last().map(|last| last.hash().to_vec()).unwrap_or_default(),
-        parent_workflow_id: state.parent_workflow_id.as_ref().map(ToString::to_string),
-        started_at: state.started_at.into(),
-        updated_at: state.updated_at.into(),
-        completed_at: state.completed_at.map(Into::into),
-        failed_step: state.failed_step.clone(),
-        error_message: state.error_message.clone(),
-    }
+    let last_hash = record.last().map(|last| last.hash().to_vec()).unwrap_or_default();
+    // A run that has ended is at no step.
+    RunRow::of(state, started_month, state.last_step.clone(), last_hash)
 }
 
 fn event_rows(id: &WorkflowId, started_month: time::Date, chunk: &[StoredEvent]) -> Vec<EventRow> {

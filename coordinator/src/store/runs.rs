@@ -1,5 +1,6 @@
 //! `runs`: where each run stands.
 
+use sluice_engine::State;
 use sluice_proto::ids::WorkflowId;
 use sluice_proto::timestamp::Timestamp;
 use sqlx::{PgConnection, Row};
@@ -35,6 +36,34 @@ pub(crate) struct RunRow {
     pub(crate) completed_at: Option<Moment>,
     pub(crate) failed_step: Option<String>,
     pub(crate) error_message: Option<String>,
+}
+
+impl RunRow {
+    /// What the table says of a run in this state that nobody has written before.
+    pub(crate) fn of(
+        state: &State,
+        started_month: time::Date,
+        current_step: Option<String>,
+        last_hash: Vec<u8>,
+    ) -> Self {
+        Self {
+            workflow_id: state.workflow_id.to_string(),
+            started_month,
+            template_name: state.template_name.clone(),
+            template_sha256: state.template_sha256.clone(),
+            status: state.status.as_str(),
+            current_step,
+            expected_sequence: 0,
+            sequence: i64::try_from(state.sequence).unwrap_or(i64::MAX),
+            last_hash,
+            parent_workflow_id: state.parent_workflow_id.as_ref().map(ToString::to_string),
+            started_at: state.started_at.into(),
+            updated_at: state.updated_at.into(),
+            completed_at: state.completed_at.map(Into::into),
+            failed_step: state.failed_step.clone(),
+            error_message: state.error_message.clone(),
+        }
+    }
 }
 
 /// Heads of the runs that exist among `ids`.
