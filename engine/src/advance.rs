@@ -5,11 +5,11 @@ use sluice_proto::event::EventBody;
 use crate::apply::apply;
 use crate::breaker;
 use crate::decide::{Input, Refused, Situation, decide};
+use crate::effect::{Effect, effects};
 use crate::event::NewEvent;
 use crate::lesson;
 use crate::plan::plan;
 use crate::state::State;
-use crate::wish::{Effect, effects};
 
 /// Events that may follow from one input. A template cannot reach it: the budgets of steps end it first.
 const MAX_EVENTS_PER_INPUT: usize = 100_000;

@@ -5,9 +5,10 @@
 //! so two coordinators can never both move one attempt. The simulation runs the very same functions.
 //!
 //! An attempt is *queued* (published or about to be, no worker has named itself), *leased* (a claim
-//! or a first heartbeat named a worker) or gone. Only a lease expires by the clock. A queued attempt
-//! is published again only when JetStream can no longer deliver it, so that a long backlog never
-//! causes a second message.
+//! or a first heartbeat named a worker) or gone. However long a queued attempt lies there, it is sent a
+//! second time only when JetStream can no longer deliver it, or when no worker that is alive has what
+//! was delivered: a long backlog never causes a second message. A publish that was not confirmed is
+//! repeated under its message id.
 
 use sluice_proto::message::Refusal;
 use sluice_proto::timestamp::Timestamp;

@@ -15,13 +15,13 @@ use sluice_proto::ids::WorkflowId;
 use sluice_proto::timestamp::Timestamp;
 
 use crate::decide::Situation;
+use crate::effect::Effect;
 use crate::event::NewEvent;
 use crate::plan;
 use crate::route;
 use crate::scope::RunScope;
 use crate::state::{Phase, State};
 use crate::template::{CircuitBreaker, StepKind, Template};
-use crate::wish::Effect;
 
 /// How long an open breaker refuses everybody, milliseconds.
 pub const RECOVERY_MS: u64 = 60_000;

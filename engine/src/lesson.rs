@@ -13,10 +13,10 @@ use sluice_proto::message::{AgentError, Recovery};
 
 use crate::attempt::Loss;
 use crate::decide::{NOT_EXECUTED, Situation, clip};
+use crate::effect::Effect;
 use crate::event::NewEvent;
 use crate::state::{Phase, State};
 use crate::template::StepKind;
-use crate::wish::Effect;
 
 /// From this tier on a step learns from earlier failures.
 pub(crate) const LEARNING_TIER: u8 = 2;

@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod breaker;
 mod child;
 mod decide;
+mod effect;
 mod escalation;
 mod event;
 pub mod expr;
@@ -35,6 +36,7 @@ pub use child::{ChildEnd, MAX_CHAIN, MAX_CHILDREN_PER_RUN};
 pub use decide::{
     Cancel, Decision, Input, MAX_COMMANDED_RETRIES, Refused, Report, Retry, Situation, Suspend,
 };
+pub use effect::{Effect, effects};
 pub use event::NewEvent;
 pub use fan::MAX_BRANCHES_PER_RUN;
 pub use past::{Past, changes};
@@ -48,6 +50,6 @@ pub use view::{
     step_statuses,
 };
 pub use wish::{
-    AttemptDraft, DEADLINE, Effect, WishedAttempt, WishedChild, WishedLock, WishedTimer, Wishes,
-    draft, effects, wishes,
+    AttemptDraft, DEADLINE, WishedAttempt, WishedChild, WishedLock, WishedTimer, Wishes, draft,
+    wishes,
 };

@@ -1,4 +1,4 @@
-//! HTTP to messages: one file a route.
+//! HTTP to messages: one file a subject.
 //!
 //! The gateway translates and decides nothing: it checks that a request is well formed and comes
 //! from where it may come from, asks the coordinator over NATS, and passes the answer's bytes on.

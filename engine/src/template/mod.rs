@@ -17,6 +17,7 @@ mod query;
 mod schema;
 mod summary;
 mod target;
+mod value;
 
 pub use edges::{Cause, Edge};
 pub use finding::{Finding, MAX_FINDINGS, Severity};

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use sluice_engine::State;
 
 use super::dispatcher::Dispatch;
-use super::intake::{Item, Working};
+use super::intake::Working;
+use super::item::Item;
 use super::world::Process;
 
 #[derive(Default)]

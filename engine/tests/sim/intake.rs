@@ -17,6 +17,7 @@ use sluice_proto::message::Refusal;
 use super::breakage::{self, Breakage};
 use super::database::{Key, RunRow, StoredAttempt, Timer};
 use super::family::FamilyOp;
+use super::item::{Item, ReplyTo, Work};
 use super::locks::LockOp;
 use super::worker::Answer;
 use super::world::{Duty, Toil, World};
@@ -25,38 +26,6 @@ use super::world::{Duty, Toil, World};
 const MAX_BATCH: usize = 6;
 /// Length of a lease, milliseconds.
 const LEASE_MS: u64 = 10_000;
-
-/// Something for the intake.
-#[derive(Clone)]
-pub(crate) struct Item {
-    pub(crate) run: usize,
-    pub(crate) work: Work,
-    pub(crate) reply_to: ReplyTo,
-}
-
-#[derive(Clone)]
-pub(crate) enum Work {
-    /// The engine's input as it is.
-    Given(Input),
-    Result {
-        key: Key,
-        fence: u64,
-        worker: Rc<str>,
-        report: Rc<Report>,
-    },
-    /// With the row in which the loss was seen.
-    Lost {
-        key: Key,
-        row: Rc<AttemptRow>,
-        loss: Loss,
-    },
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum ReplyTo {
-    Nobody,
-    Worker { who: usize, life: u32, job: u64 },
-}
 
 /// A run in the hands of a batch.
 pub(crate) struct WorkingRun {

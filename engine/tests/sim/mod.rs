@@ -18,6 +18,7 @@ mod family;
 mod faults;
 mod gates;
 mod intake;
+mod item;
 mod jetstream;
 mod locks;
 mod people;

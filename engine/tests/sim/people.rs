@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 use sluice_engine::{Cancel, Decision, Input, Retry, Suspend};
 use sluice_proto::event::Status;
 
-use super::intake::{Item, ReplyTo, Work};
+use super::item::{Item, ReplyTo, Work};
 use super::world::{Happening, World};
 
 const NAMES: [Option<&str>; 5] = [Some("ada"), Some("bob"), Some("cleo"), None, Some("ada")];

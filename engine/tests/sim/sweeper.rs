@@ -8,7 +8,7 @@ use sluice_engine::attempt::{AttemptRow, Verdict};
 
 use super::breakage;
 use super::database::{Key, StoredAttempt};
-use super::intake::{Item, ReplyTo, Work};
+use super::item::{Item, ReplyTo, Work};
 use super::world::{Duty, World};
 
 /// Time between two sweeps, milliseconds.

@@ -11,7 +11,7 @@ use sluice_proto::timestamp::Timestamp;
 use super::agent;
 use super::breakage::Breakage;
 use super::database::Key;
-use super::intake::{Item, ReplyTo, Work};
+use super::item::{Item, ReplyTo, Work};
 use super::jetstream::{ACK_WAIT_MS, Message, Receipt};
 use super::world::{Happening, Process, Toil, World};
 

@@ -13,7 +13,7 @@ use super::coordinator::Coordinator;
 use super::database::Database;
 use super::dispatcher::Dispatch;
 use super::faults::Weather;
-use super::intake::Item;
+use super::item::Item;
 use super::jetstream::{JetStream, Message, Receipt};
 use super::report::{Counts, Violation};
 use super::rng::Rng;

@@ -1,4 +1,4 @@
-//! One file a route: its handler, what it takes and gives, and its lines in the OpenAPI document.
+//! One file a subject: its handler, what it takes and gives, and its lines in the OpenAPI document.
 
 mod annotate;
 mod archive;

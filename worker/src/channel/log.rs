@@ -21,10 +21,11 @@ fn approval(command: &Command) -> String {
     let by = word("approver_role").map_or_else(String::new, |role| format!(" by {role}"));
     let risk = word("risk_level").map_or_else(String::new, |risk| format!(", risk {risk}"));
     let why = word("reason").map_or_else(String::new, |reason| format!(": {reason}"));
-    let id = word("approval_id").unwrap_or_else(|| command.workflow_id.to_string());
+    let approval = word("approval_id").map_or_else(String::new, |id| format!(" --approval {id}"));
+    let run = &command.workflow_id;
     format!(
-        "{} waits for approval{by} ({}{risk}){why}. Decide with: sluice approve {id} | sluice reject {id}",
-        command.workflow_id, command.template_name
+        "{run} waits for approval{by} ({}{risk}){why}. Decide with: sluice resume {run} approved{approval} --approver NAME (or rejected)",
+        command.template_name
     )
 }
 
@@ -59,7 +60,7 @@ mod tests {
         assert_eq!(
             approval(&command),
             "hotfix-1 waits for approval by tech_lead (hotfix.workflow.yaml, risk high): deploys to production. \
-             Decide with: sluice approve ap-1 | sluice reject ap-1"
+             Decide with: sluice resume hotfix-1 approved --approval ap-1 --approver NAME (or rejected)"
         );
         command.payload = json!({"template": "hotfix_deployed", "priority": "urgent"});
         assert_eq!(

@@ -6,11 +6,12 @@ use serde_json::Value;
 use super::step::conditional;
 use crate::expr::Text;
 use crate::template::context::Context;
-use crate::template::fields::{Fields, constants, target};
+use crate::template::fields::{Fields, target};
 use crate::template::finding::{Severity, nearest, quoted};
 use crate::template::keys::{self, DETERMINISTIC, LLM};
 use crate::template::model::{Conditional, Gate, LlmGate, Rule, Target};
 use crate::template::target::{answer_text, normalise_answer};
+use crate::template::value::constants;
 
 /// The two spellings of each branch of a deterministic gate.
 const WHEN_TRUE: [&str; 2] = ["on_true", "on_success"];
