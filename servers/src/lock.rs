@@ -10,10 +10,19 @@ use rustix::io::Errno;
 use crate::error::{Error, IoContext, Result};
 use crate::proc_table;
 
-/// An exclusive lock. The kernel gives it back when this value, or the process, is gone; children
-/// do not inherit it.
+/// An exclusive lock. It is given back when this value, or the process, is gone; programs that are started
+/// meanwhile do not inherit it.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lifetime")] File);
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that another thread has forked, and that has not yet become its
+    /// program, still has it open.
+    fn drop(&mut self) {
+        // Whoever cannot unlock leaves it to the kernel.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Lock {
     /// Takes the lock or says who holds it.
