@@ -2,6 +2,7 @@
 //! administrator of the database has no say. What a crash leaves undone is made by the next coordinator; a line
 //! that stands there twice says the same.
 
+use std::io::SeekFrom;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use sluice_proto::checkpoint::CheckpointKey;
 use sluice_proto::ids::WorkflowId;
 use sluice_proto::timestamp::Timestamp;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::{Shared, now};
@@ -135,9 +136,20 @@ impl CheckpointSink {
 /// returns.
 async fn append_to_file(path: &PathBuf, lines: &str) -> Result<(), SinkError> {
     let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
-    file.write_all(lines.as_bytes()).await?;
+    // What a full disk cut off must not run into what comes now.
+    let separator = if ends_a_line(path).await? { "" } else { "\n" };
+    file.write_all(format!("{separator}{lines}").as_bytes()).await?;
     file.flush().await?;
     Ok(file.sync_data().await?)
+}
+
+async fn ends_a_line(path: &PathBuf) -> std::io::Result<bool> {
+    let mut file = tokio::fs::File::open(path).await?;
+    if file.metadata().await?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1)).await?;
+    Ok(file.read_u8().await? == b'\n')
 }
 
 async fn post(url: &str, lines: String) -> Result<(), SinkError> {

@@ -11,6 +11,7 @@ begin
     execute format('create role workflow_owner login password %L', owner_password);
     execute format('create role workflow_runtime login password %L', runtime_password);
 end $$;
-revoke connect on database workflow_state from public;
+-- Whoever cannot make temporary tables cannot have one taken for another.
+revoke connect, temporary on database workflow_state from public;
 grant connect on database workflow_state to workflow_runtime;
 alter database workflow_state owner to workflow_owner;

@@ -145,9 +145,14 @@ impl Checkpoint {
     pub fn read_all(text: &str, keys: &[PublicKey]) -> Result<Vec<Self>, String> {
         let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
         lines
-            .map(|(line, number)| {
-                let checkpoint: Self = serde_json::from_str(line)
-                    .map_err(|error| format!("line {number} is no checkpoint: {error}"))?;
+            .filter_map(|(line, number)| match serde_json::from_str::<Self>(line) {
+                Ok(checkpoint) => Some(Ok((checkpoint, number))),
+                // A full disk cut it off; the same line was written again behind it.
+                Err(error) if error.is_eof() => None,
+                Err(error) => Some(Err(format!("line {number} is no checkpoint: {error}"))),
+            })
+            .map(|read| {
+                let (checkpoint, number) = read?;
                 match keys.iter().any(|key| key.verify(&checkpoint)) {
                     true => Ok(checkpoint),
                     false => Err(format!("line {number} was not signed with a key that was given")),
@@ -257,5 +262,7 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
         }
         assert!(Checkpoint::read_all(&line, &[]).is_err());
         assert!(Checkpoint::read_all("{}", &keys).is_err());
+        let torn = format!("{}\n{line}\n", &line[..line.len() / 2]);
+        assert_eq!(Checkpoint::read_all(&torn, &keys).unwrap(), [checkpoint()]);
     }
 }

@@ -45,6 +45,11 @@ struct Means {
 pub(crate) async fn run(global: &Global, args: VerifyArgs) -> Result<(), CliError> {
     let config = super::load(global, [])?;
     let found = find(global, &config, &args).await?;
+    if found.is_empty() {
+        return Err(CliError::Failed(
+            "there is no run in this database, hence nothing to verify".to_owned(),
+        ));
+    }
     match (global.format(Format::Text), found.as_slice()) {
         (Format::Json, [one]) if args.target.is_some() => output::json(one),
         (Format::Json, all) => all.iter().for_each(output::json_line),
@@ -78,7 +83,10 @@ async fn find(
     if file.is_file() {
         means.suffice()?;
         let (id, events) = export_file::read(&file)?;
-        return Ok(vec![means.check(&StoredRecord { workflow_id: id, events, head: None }, true)]);
+        return Ok(vec![means.check(
+            &StoredRecord { workflow_id: id, events, strays: Vec::new(), head: None },
+            true,
+        )]);
     }
     let client = super::client(global)?;
     let mut found: VerifyResponse = client.get(&["workflow", target, "verify"], &[]).await?;
@@ -86,7 +94,8 @@ async fn find(
         let path = ["workflow", target, "events", "export"];
         let exported = client.download(&path, &[("format", "json")]).await?;
         let (id, events) = export_file::parse(target, &exported)?;
-        let own = means.check(&StoredRecord { workflow_id: id, events, head: None }, true);
+        let own = means
+            .check(&StoredRecord { workflow_id: id, events, strays: Vec::new(), head: None }, true);
         for finding in own.verdict.findings {
             if !found.verdict.findings.contains(&finding) {
                 found.verdict.findings.push(finding);
@@ -209,7 +218,12 @@ impl Means {
     /// A run that a checkpoint remembers, and nobody else.
     fn missing(&self, id: &str) -> Option<StoredRecord> {
         let known = self.checkpoints.as_ref()?.contains_key(id);
-        known.then(|| StoredRecord { workflow_id: id.to_owned(), events: Vec::new(), head: None })
+        known.then(|| StoredRecord {
+            workflow_id: id.to_owned(),
+            events: Vec::new(),
+            strays: Vec::new(),
+            head: None,
+        })
     }
 }
 

@@ -4,8 +4,9 @@ pub(crate) mod compare;
 mod restore;
 
 use sluice_proto::api::VerifyResponse;
+use sluice_proto::event::Event;
 use sluice_proto::ids::WorkflowId;
-use sluice_proto::verify::{Head, KeyRing, StoredEvent, verify};
+use sluice_proto::verify::{Damage, Finding, Head, KeyRing, StoredEvent, verify};
 use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
 
@@ -21,6 +22,8 @@ pub struct StoredRecord {
     pub workflow_id: String,
     /// Its events in the order of storage.
     pub events: Vec<StoredEvent>,
+    /// What stands under its name where no event of it belongs, and is shown by views all the same.
+    pub strays: Vec<StoredEvent>,
     /// What the run's row says about them; none when the run has no row.
     pub head: Option<Head>,
 }
@@ -81,7 +84,11 @@ pub(crate) async fn read(
 ) -> Result<Option<(StoredRecord, Option<RunHead>)>, StoreError> {
     let found = runs::find_heads(&mut *connection, &[id.to_owned()]).await?.into_iter().next();
     let month = found.as_ref().map(|head| head.started_month);
-    let events = events::find_stored(connection, id, month).await?;
+    let events = events::find_stored(&mut *connection, id, month).await?;
+    let strays = match month {
+        Some(month) => events::find_strays(connection, id, month).await?,
+        None => Vec::new(),
+    };
     if found.is_none() && events.is_empty() {
         return Ok(None);
     }
@@ -91,7 +98,7 @@ pub(crate) async fn read(
         hash: head.last_hash,
         is_past: false,
     });
-    Ok(Some((StoredRecord { workflow_id: id.to_owned(), events, head }, found)))
+    Ok(Some((StoredRecord { workflow_id: id.to_owned(), events, strays, head }, found)))
 }
 
 impl StoredRecord {
@@ -106,13 +113,26 @@ impl StoredRecord {
         };
         let own = self.head.clone().unwrap_or(none);
         let heads: Vec<Head> = std::iter::once(own).chain(heads.iter().cloned()).collect();
-        let verdict = verify(&self.workflow_id, &self.events, keys, &heads);
+        let mut verdict = verify(&self.workflow_id, &self.events, keys, &heads);
+        verdict.findings.extend(self.strays.iter().map(stray));
         VerifyResponse {
             workflow_id: self.workflow_id.clone(),
             valid: verdict.is_valid(),
             verdict,
             checkpointed: None,
         }
+    }
+}
+
+/// An event that nobody looks for where it stands, but for the views.
+fn stray(stored: &StoredEvent) -> Finding {
+    let event = Event::read(&stored.body, stored.sequence).ok();
+    Finding {
+        sequence: stored.sequence,
+        event_id: event.map(|event| event.event_id),
+        damage: Damage::Inserted,
+        field: "started_month".to_owned(),
+        detail: "it stands in another month than that in which the run started".to_owned(),
     }
 }
 

@@ -95,6 +95,31 @@ pub(crate) async fn find_stored(
     query.fetch_all(connection).await?.iter().map(stored).collect()
 }
 
+/// Events that name the run and stand in another month than its own.
+pub(crate) async fn find_strays(
+    connection: &mut PgConnection,
+    id: &str,
+    month: time::Date,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = sqlx::query(
+        "with recursive months (month) as (
+             select min(started_month) from every_event
+             union all
+             select (select min(started_month) from every_event where started_month > m.month)
+               from months m where m.month is not null)
+         select s.sequence, s.body, s.signature
+           from months m
+          cross join lateral (select sequence, body, signature from every_event
+                               where started_month = m.month and workflow_id = $1) s
+          where m.month <> $2 order by s.sequence",
+    )
+    .bind(id)
+    .bind(month)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(stored).collect()
+}
+
 /// Whether the run has an event of this id.
 pub(crate) async fn has_event(
     connection: &mut PgConnection,

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (50, "workflow_state", include_str!("../../migrations/0050_workflow_state.sql")),
     (51, "comments", include_str!("../../migrations/0051_comments.sql")),
     (52, "views", include_str!("../../migrations/0052_views.sql")),
+    (53, "hardening", include_str!("../../migrations/0053_hardening.sql")),
 ];
 /// Each gives the run-time role what it needs of the tables of one migration.
 const GRANTS: &[&str] = &[

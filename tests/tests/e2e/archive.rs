@@ -175,6 +175,97 @@ fn nobody_changes_or_loses_what_is_archived() {
     });
 }
 
+/// A temporary table is found before ours unless a function says where to look. What runs as the owner, or lets an
+/// event go, must not be told by one.
+#[test]
+fn no_temporary_table_is_taken_for_ours() {
+    run(async {
+        let rich = record_rich::ended().await;
+        let (world, pool) = (&rich.world, &rich.world.pool);
+        let events = count(pool, "select count(*) from events").await;
+        let run_time = PgPool::connect(world.database_url()).await.unwrap();
+        let mut session = run_time.acquire().await.unwrap();
+        for statement in [
+            "create temp table runs as select * from public.runs",
+            "update pg_temp.runs set completed_at = '2000-01-01', archived_at = null",
+            "create temp table events_archive (like public.events_archive)",
+            "grant all on pg_temp.runs, pg_temp.events_archive to public",
+        ] {
+            session.execute(statement).await.unwrap();
+        }
+        let moved =
+            sqlx::query("select * from public.archive_ended_runs('2001-01-01', 9, 1000, 'x')")
+                .fetch_one(&mut *session)
+                .await
+                .unwrap();
+        assert_eq!((moved.get::<i64, _>(0), moved.get::<i64, _>(1)), (0, 0));
+        session.execute("select public.ensure_archive_partitions(now(), 9)").await.unwrap();
+        session.execute("select public.ensure_event_partitions('2001-01-01', 1)").await.unwrap();
+        drop(session);
+        run_time.close().await;
+
+        // Not even the owner's.
+        let mut transaction = pool.begin().await.unwrap();
+        for statement in [
+            "create temp table events_archive (like public.events_archive)",
+            "insert into pg_temp.events_archive
+             select started_month, workflow_id, sequence, body, signature, now() from public.events",
+        ] {
+            transaction.execute(statement).await.unwrap();
+        }
+        let refused = transaction.execute("delete from public.events").await.unwrap_err();
+        assert!(refused.to_string().contains("events are append-only"), "{refused}");
+        transaction.rollback().await.unwrap();
+        assert_eq!(count(pool, "select count(*) from events").await, events);
+        assert_eq!(rich.ask("verify").await["valid"], true);
+        rich.world.stop().await;
+    });
+}
+
+/// Who may insert events may insert some under the name of a run that is not there.
+#[test]
+fn an_event_in_another_month_is_noticed() {
+    run(async {
+        let rich = record_rich::ended().await;
+        let run_time = PgPool::connect(rich.world.database_url()).await.unwrap();
+        let forged = "insert into events
+            select (date_trunc('month', now()) + interval '1 month')::date, workflow_id, sequence, body, signature
+              from events where sequence = 7";
+        assert_eq!(run_time.execute(forged).await.unwrap().rows_affected(), 1);
+        run_time.close().await;
+        let verified = rich.ask("verify").await;
+        assert_eq!(verified["valid"], false, "{verified:#}");
+        assert_eq!(verified["findings"][0]["damage"], "inserted", "{verified:#}");
+        assert_eq!(verified["findings"][0]["sequence"], 7, "{verified:#}");
+        let (_, replayed) = rich.post("replay", json!({})).await;
+        assert_eq!(replayed["matches"], false, "{replayed:#}");
+        rich.world.stop().await;
+    });
+}
+
+#[test]
+fn no_partition_can_be_emptied() {
+    run(async {
+        let rich = record_rich::ended().await;
+        archive(&rich.world, "ada").await;
+        let pool = &rich.world.pool;
+        let parts: Vec<String> = sqlx::query_scalar(
+            "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+              where i.inhparent in ('events'::regclass, 'events_archive'::regclass)",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        assert!(parts.len() >= 4, "{parts:?}");
+        for part in parts {
+            let truncate = sqlx::query(sqlx::AssertSqlSafe(format!("truncate {part}")));
+            let refused = truncate.execute(pool).await.unwrap_err().to_string();
+            assert!(refused.contains("append-only"), "{part}: {refused}");
+        }
+        rich.world.stop().await;
+    });
+}
+
 /// Every field of every archived event, its signature, and the event itself, one at a time.
 async fn mutate(rich: &Rich) -> usize {
     let pool = &rich.world.pool;
