@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Export(commands::export::ExportArgs),
     /// Write reports about runs, verified; move old ones into the archive, and into files
     Audit(commands::audit::AuditArgs),
+    /// Print the template of reports, to restyle it
+    ReportTemplate,
     /// Write runs that have ended back into a database, from files of `sluice audit`
     Restore(commands::restore::RestoreArgs),
     /// Check a record: of a run, of an exported file, of a database

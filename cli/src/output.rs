@@ -21,6 +21,12 @@ pub(crate) fn line(text: impl AsRef<str>) {
     write_or_leave(&mut io::stdout().lock(), text.as_ref());
 }
 
+/// Writes bytes to standard output as they are.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    leave_on(&out.write_all(bytes).and_then(|()| out.flush()));
+}
+
 /// Prints one line to standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
     // Nobody can be told that standard error is gone.
@@ -45,7 +51,11 @@ pub(crate) fn json_line(value: &impl Serialize) {
 
 /// A reader that has seen enough (`sluice list | head`) is no reason to complain.
 fn write_or_leave(out: &mut impl Write, text: &str) {
-    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+    leave_on(&writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+fn leave_on(written: &io::Result<()>) {
+    if let Err(error) = written {
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

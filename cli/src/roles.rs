@@ -1,6 +1,7 @@
 //! Starting the roles from the configuration. Everything about the other crates' settings is here.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_bus::{Bus, BusConfig};
@@ -244,9 +245,17 @@ pub(crate) async fn gateway(config: &Config, bus: Bus) -> Result<Gateway, CliErr
         public_url: config.text(key::PUBLIC_URL).map(str::to_owned),
         allowed_hosts: config.list(key::ALLOWED_HOSTS),
         allowed_origins: config.list(key::ALLOWED_ORIGINS),
+        report_template: report_template(config)?,
         ..GatewayConfig::new(bus, config.addr(key::GATEWAY_ADDR), config.addr(key::STATE_ADDR))
     };
     Ok(Gateway::start(settings).await?)
+}
+
+fn report_template(config: &Config) -> Result<Option<Arc<str>>, CliError> {
+    let Some(file) = config.text(key::REPORT_TEMPLATE) else { return Ok(None) };
+    let template = std::fs::read_to_string(file).map_err(CliError::io("read", file))?;
+    sluice_report::check(&template).map_err(|error| CliError::Usage(format!("{file}: {error}")))?;
+    Ok(Some(template.into()))
 }
 
 /// Names this process: role, host, process id.

@@ -43,6 +43,11 @@ pub(crate) struct Shared {
     pub(crate) slots: Semaphore,
     /// Places for answers that go on for as long as their run.
     pub(crate) followers: Arc<Semaphore>,
+    /// Places for reports that are made or waited for.
+    pub(crate) reports: Semaphore,
+    /// One is made at a time: it takes a core, and memory that grows with the record.
+    pub(crate) report_at_work: Arc<Semaphore>,
+    pub(crate) report_template: Option<Arc<str>>,
     /// The gateway stops: such answers end.
     pub(crate) stopping: CancellationToken,
 }
@@ -59,6 +64,9 @@ impl App {
             followers: Arc::new(Semaphore::new(
                 config.limits.followers.min(Semaphore::MAX_PERMITS),
             )),
+            reports: Semaphore::new(config.limits.reports.min(Semaphore::MAX_PERMITS)),
+            report_at_work: Arc::new(Semaphore::new(1)),
+            report_template: config.report_template,
             stopping,
             coordinator: Coordinator::new(config.bus, config.limits.answer_timeout),
             limits: config.limits,

@@ -1,6 +1,7 @@
 //! What an operator chooses.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_bus::Bus;
@@ -21,6 +22,8 @@ pub struct GatewayConfig {
     pub allowed_hosts: Vec<String>,
     /// Further origins whose pages may send requests, for example `https://portal.example.com`.
     pub allowed_origins: Vec<String>,
+    /// What reports look like, Typst source that [`sluice_report::check`] has accepted; the built-in one when absent.
+    pub report_template: Option<Arc<str>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -36,6 +39,7 @@ impl GatewayConfig {
             public_url: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            report_template: None,
             limits: Limits::default(),
         }
     }
@@ -52,6 +56,8 @@ pub struct Limits {
     pub connections: usize,
     /// Runs followed at the same time; one more is answered 429.
     pub followers: usize,
+    /// Reports in PDF that are asked for at the same time; one more is answered 429.
+    pub reports: usize,
     /// How long a coordinator may take for an answer.
     pub answer_timeout: Duration,
     /// How long a client may take for its headers.
@@ -69,6 +75,7 @@ impl Default for Limits {
             requests: 1_024,
             connections: 4_096,
             followers: 256,
+            reports: 16,
             answer_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),

@@ -16,6 +16,8 @@ pub(crate) enum FileFormat {
     Json,
     /// A table for spreadsheets.
     Csv,
+    /// A report to read and to sign.
+    Pdf,
 }
 
 impl FileFormat {
@@ -24,6 +26,7 @@ impl FileFormat {
         match self {
             Self::Json => "json",
             Self::Csv => "csv",
+            Self::Pdf => "pdf",
         }
     }
 }
@@ -49,7 +52,7 @@ pub(crate) async fn run(global: &Global, args: ExportArgs) -> Result<(), CliErro
     // The gateway has taken it for an id of a run, so it has no separator of paths in it.
     let file = args.file.unwrap_or_else(|| format!("audit_report_{}.{extension}", args.id).into());
     if file.as_os_str() == "-" {
-        output::line(String::from_utf8_lossy(&bytes).trim_end());
+        output::bytes(&bytes);
         return Ok(());
     }
     std::fs::write(&file, &bytes).map_err(CliError::io("write", &file))?;

@@ -39,7 +39,7 @@ use crate::args::{Cli, Command, Global};
 use crate::client::Client;
 use crate::config::{Config, Flag, key};
 use crate::error::CliError;
-use crate::{demo, dev};
+use crate::{demo, dev, output};
 
 pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
@@ -62,6 +62,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Events(args) => events::run(global, args).await,
         Command::Export(args) => export::run(global, args).await,
         Command::Audit(args) => audit::run(global, args).await,
+        Command::ReportTemplate => {
+            output::bytes(sluice_report::DEFAULT_TEMPLATE.as_bytes());
+            Ok(())
+        }
         Command::Restore(args) => Box::pin(restore::run(global, args)).await,
         Command::Verify(args) => Box::pin(verify::run(global, args)).await,
         Command::Replay(args) => replay::run(global, args).await,

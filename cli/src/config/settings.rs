@@ -75,6 +75,7 @@ settings! {
     OTEL_SERVICE_NAME = "otel_service_name", ["OTEL_SERVICE_NAME"], Some("sluice"), Text, Open;
     OTEL_RESOURCE_ATTRIBUTES = "otel_resource_attributes", ["OTEL_RESOURCE_ATTRIBUTES"], None, Text, Open;
     AUDIT_DIR = "audit_dir", ["SLUICE_AUDIT_DIR"], Some("workflow-audits"), Text, Open;
+    REPORT_TEMPLATE = "report_template", ["SLUICE_REPORT_TEMPLATE"], None, Text, Open;
     LOG = "log", ["SLUICE_LOG"], Some("info"), Text, Open;
 }
 

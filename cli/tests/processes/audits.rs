@@ -106,14 +106,14 @@ fn runs_are_reported_with_their_verdict() {
         assert!(code == 0 && out.starts_with("✓ ask-1: "), "{out}{err}");
 
         // One run, in two formats, and open as it is.
-        let args = ["audit", "--workflow-id", "ask-3", "--format", "json,csv", "-o", "json"];
+        let args = ["audit", "--workflow-id", "ask-3", "--format", "json,csv,pdf", "-o", "json"];
         let (code, out, err) = scene.sluice(&args);
         let lines: Vec<Value> =
             out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((code, lines.len(), err.as_str()), (0, 2, ""), "{out}");
         assert_eq!(lines[0]["valid"], true);
-        assert_eq!(lines[0]["files"].as_array().unwrap().len(), 2);
-        assert_eq!(scene.files("workflow-audits").len(), 2);
+        assert_eq!(lines[0]["files"].as_array().unwrap().len(), 3);
+        assert_eq!(scene.files("workflow-audits").len(), 3);
         assert_eq!(lines[1]["failed"], 0);
 
         let (code, _, err) = scene.sluice(&["audit", "--workflow-id", "nobody"]);

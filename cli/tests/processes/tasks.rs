@@ -192,7 +192,7 @@ fn records_are_looked_at() {
         let plain = task("annotate WORKFLOW_ID=ask-1").await.json();
         assert_eq!(plain["annotation"]["data"]["comment"], "No comment provided");
         assert_eq!(task("snapshots WORKFLOW_ID=ask-1").await.json(), json!([]));
-        for format in ["json", "csv"] {
+        for format in ["json", "csv", "pdf"] {
             let said = task(&format!("export-audit WORKFLOW_ID=ask-1 FORMAT={format}")).await;
             let file = format!("audit_report_ask-1.{format}");
             assert_eq!(said.out, format!("✓ Audit report saved: {file}\n"));

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sluice_proto::api::EventRecord;
 use sluice_proto::error::ErrorCode;
 
-use super::{csv, events};
+use super::{csv, events, pdf};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ pub(super) fn route() -> Route {
             "exportEvents",
             "The whole record of a run as a file: every event as it is stored, with its signature.",
         )
-        .query::<String>("format", "json (default), which `sluice verify` reads, or csv.")
+        .query::<String>("format", "json (default), which `sluice verify` reads, csv, or pdf: a report with the verdict of a verification.")
         .gives_array_of::<EventRecord>()
         .fails(&[ErrorCode::BadRequest, ErrorCode::InvalidBody, ErrorCode::WorkflowNotFound])
         .also_on_state_address()
@@ -32,6 +32,7 @@ pub(super) fn route() -> Route {
 enum Format {
     Json,
     Csv,
+    Pdf,
 }
 
 async fn export(
@@ -42,10 +43,16 @@ async fn export(
 ) -> Result<Response, Failure> {
     let id = super::workflow_id(&id?.0)?;
     let format = read(raw.as_deref().unwrap_or_default())?;
-    let found = events::all(&app, &caller, id.as_str()).await?;
     let (body, media_type, extension) = match format {
-        Format::Json => (json(&found)?, "application/json", "json"),
-        Format::Csv => (csv::table(&found)?, "text/csv; charset=utf-8", "csv"),
+        Format::Json => {
+            let found = events::all(&app, &caller, id.as_str()).await?;
+            (json(&found)?.into_bytes(), "application/json", "json")
+        }
+        Format::Csv => {
+            let found = events::all(&app, &caller, id.as_str()).await?;
+            (csv::table(&found)?.into_bytes(), "text/csv; charset=utf-8", "csv")
+        }
+        Format::Pdf => (pdf::report(&app, &caller, &id).await?, "application/pdf", "pdf"),
     };
     let disposition = format!("attachment; filename=\"workflow-events-{id}.{extension}\"");
     let headers =
@@ -63,8 +70,9 @@ fn read(raw: &str) -> Result<Format, Failure> {
     match format.as_deref().unwrap_or("json") {
         "json" => Ok(Format::Json),
         "csv" => Ok(Format::Csv),
+        "pdf" => Ok(Format::Pdf),
         other => {
-            let detail = format!("no format '{}'; expected json or csv", query::shown(other));
+            let detail = format!("no format '{}'; expected json, csv or pdf", query::shown(other));
             Err(Failure::new(ErrorCode::BadRequest, detail))
         }
     }

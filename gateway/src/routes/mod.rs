@@ -17,6 +17,7 @@ mod locks;
 mod metrics;
 mod openapi;
 mod pause;
+mod pdf;
 mod ready;
 mod replay;
 mod resume;

@@ -1,6 +1,7 @@
 //! Whoever owns the database changes what was recorded; everybody who looks notices.
 
 use serde_json::{Value, json};
+use sluice_proto::api::VerifyResponse;
 use sluice_proto::seal::SigningKey;
 use sluice_proto::verify::{KeyRing, StoredEvent, verify};
 use sluice_tests::{SECRET, run};
@@ -22,6 +23,7 @@ struct Tally {
     mutations: usize,
     by_verify: usize,
     by_replay: usize,
+    by_report: usize,
 }
 
 impl Tally {
@@ -41,6 +43,11 @@ impl Tally {
             "{what}: {replayed:#}"
         );
         self.by_replay += 1;
+        let exported = rich.ask("events/export").await;
+        let verification: VerifyResponse = serde_json::from_value(verified).unwrap();
+        let report = sluice_report::data(exported.as_array().unwrap(), &verification);
+        assert_eq!(report["verdict"], "tampered", "{what}");
+        self.by_report += 1;
     }
 }
 
@@ -136,11 +143,12 @@ fn every_change_of_a_record_is_noticed() {
 
         assert_eq!(rich.ask("verify").await["findings"], json!([]), "everything was put back");
         println!(
-            "{} events; {} mutations: {} noticed by verify, {} by replay",
+            "{} events; {} mutations: {} noticed by verify, {} by replay, {} by the report",
             whole.len(),
             tally.mutations,
             tally.by_verify,
-            tally.by_replay
+            tally.by_replay,
+            tally.by_report
         );
         assert!(tally.mutations > 300, "only {} mutations", tally.mutations);
         rich.world.stop().await;

@@ -330,6 +330,9 @@ fn an_export_is_the_record_as_a_file() {
         assert!(table.starts_with("action,data,event_id,event_version,key_id,"), "{table}");
         assert_eq!(table.split("\r\n").count(), events.as_array().unwrap().len() + 2);
         assert_eq!(file("?format=docx").await.0, 400);
+        let (status, media_type, disposition, _) = file("?format=pdf").await;
+        assert_eq!((status, media_type.as_str()), (200, "application/pdf"));
+        assert_eq!(disposition, name.replace(".json", ".pdf"));
         assert_eq!(rich.world.get("/workflow/nobody/events/export").await.0, 404);
         rich.world.stop().await;
     });

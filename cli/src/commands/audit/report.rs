@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sluice_proto::api::VerifyResponse;
 use sluice_proto::timestamp::Timestamp;
 
-use super::{Audit, Named, behind, digits};
+use super::{Audit, FileFormat, Named, behind, digits};
 use crate::error::CliError;
 use crate::export_file;
 use crate::output;
@@ -25,7 +25,7 @@ impl Audit {
         let status: Value = self.client.get(&["workflow", "status", id], &[]).await?;
         let template = status["template_name"].as_str().unwrap_or("workflow").to_owned();
         let reported = self.report(&Named { id: id.to_owned(), template }).await;
-        self.tell(id, reported)
+        self.tell(id, reported).await
     }
 
     /// Reports every run that ended in so many days up to now.
@@ -36,7 +36,7 @@ impl Audit {
             for run in &page.workflows {
                 let named = Named::from(run);
                 let reported = self.report(&named).await;
-                self.tell(&named.id, reported)?;
+                self.tell(&named.id, reported).await?;
                 if self.done.is_multiple_of(QUIET_REPORTS) {
                     output::note(format!("{} runs reported so far", self.done));
                 }
@@ -53,7 +53,8 @@ impl Audit {
         let found: VerifyResponse = self.client.get(&["workflow", &run.id, "verify"], &[]).await?;
         let path = ["workflow", &run.id, "events", "export"];
         let mut files = Vec::new();
-        for format in &self.formats {
+        for &format in &self.formats {
+            let format = fitting(format, &found);
             let extension = format.extension();
             let bytes = self.client.download(&path, &[("format", extension)]).await?;
             files.push(self.write(run, &bytes, extension)?);
@@ -73,6 +74,12 @@ impl Audit {
         }
         Err(CliError::Failed(format!("there are {MAX_SAME_NAMES} files named {name} already")))
     }
+}
+
+/// A record that is too long for a document is written as what it is, rather than not at all.
+fn fitting(format: FileFormat, found: &VerifyResponse) -> FileFormat {
+    let is_long = found.verdict.events > sluice_report::MAX_EVENTS as u64;
+    if format == FileFormat::Pdf && is_long { FileFormat::Json } else { format }
 }
 
 /// A verdict with the files that belong to it.
@@ -104,7 +111,23 @@ fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use sluice_proto::verify::Verdict;
+
     use super::*;
+
+    #[test]
+    fn what_is_too_long_for_a_document_is_written_as_json() {
+        let mut found = VerifyResponse {
+            workflow_id: "pr-1".to_owned(),
+            valid: true,
+            verdict: Verdict { events: sluice_report::MAX_EVENTS as u64, ..Verdict::default() },
+            checkpointed: None,
+        };
+        assert_eq!(fitting(FileFormat::Pdf, &found), FileFormat::Pdf);
+        found.verdict.events += 1;
+        assert_eq!(fitting(FileFormat::Pdf, &found), FileFormat::Json);
+        assert_eq!(fitting(FileFormat::Csv, &found), FileFormat::Csv);
+    }
 
     #[test]
     fn names_hold_no_separators_of_paths() {
