@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
@@ -46,6 +47,10 @@ pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<(String, Vec<StoredEvent
         serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     let events = value.as_array().or_else(|| value["events"].as_array());
     let events = events.ok_or_else(|| unreadable("it holds no list of events".to_owned()))?;
+    let is_cut = |total: u64| total != events.len() as u64;
+    if value["total_events"].as_u64().is_some_and(is_cut) || !value["next"].is_null() {
+        return Err(unreadable("it is a page of a record and not the whole".to_owned()));
+    }
     if events.is_empty() {
         return Err(unreadable("it holds no event, and every run has one".to_owned()));
     }
@@ -64,7 +69,9 @@ pub(crate) fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
 /// Writes a file that is there whole or not at all; false when there was one of its name, which is left as it is.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, CliError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    // Processes of several containers have one number.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let part = path.with_file_name(format!(".{name}.{}-{now:x}.part", std::process::id()));
     let written = write_synced(&part, bytes).and_then(|()| publish(&part, path));
     // Whether or not it has its name by now, this one is of no more use.
     let _ = fs::remove_file(&part);
@@ -81,7 +88,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, CliError> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

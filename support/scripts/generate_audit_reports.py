@@ -74,7 +74,7 @@ def command(sluice, asked):
         "--archive-days": asked.archive_days,
     }
     # Joined, so that a value which begins with a dash is still a value.
-    line += [f"{name}={value}" for name, value in options.items() if value not in (None, "")]
+    line += [f"{name}={value}" for name, value in options.items() if value is not None]
     line += [f"--{name}" for name in ("archive", "compress") if getattr(asked, name)]
     return line
 

@@ -47,7 +47,7 @@ pub(crate) async fn run(global: &Global, args: RestoreArgs) -> Result<(), CliErr
         .await
         .map_err(|error| CliError::Failed(format!("the database cannot be written: {error}")))?;
     let mut refused = 0;
-    for file in &args.files {
+    for file in longest_first(&args.files) {
         let told = match restore(&store, file, &keys, &texts).await {
             Ok(told) => told,
             Err(error) => {
@@ -64,6 +64,15 @@ pub(crate) async fn run(global: &Global, args: RestoreArgs) -> Result<(), CliErr
         0 => Ok(()),
         n => Err(CliError::Failed(format!("{n} of {} files were refused", args.files.len()))),
     }
+}
+
+/// A run that was archived again later has several files, and the longest one has all that the others have.
+fn longest_first(files: &[PathBuf]) -> Vec<&PathBuf> {
+    let events = |file: &Path| export_file::read(file).map_or(0, |(_, events)| events.len());
+    let mut counted: Vec<(usize, &PathBuf)> =
+        files.iter().map(|file| (events(file), file)).collect();
+    counted.sort_by_key(|(events, _)| std::cmp::Reverse(*events));
+    counted.into_iter().map(|(_, file)| file).collect()
 }
 
 async fn restore(

@@ -45,7 +45,8 @@ fn field(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => cell(text),
-        Some(other) => cell(&other.to_string()),
+        // Where lists are separated by `;`, a cell would end there.
+        Some(other) => cell(&other.to_string().replace(';', "\\u003b")),
     }
 }
 
