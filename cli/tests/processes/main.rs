@@ -8,6 +8,8 @@
 
 mod audits;
 #[cfg(feature = "full")]
+mod chapters;
+#[cfg(feature = "full")]
 mod compose;
 mod demo;
 mod dev;
