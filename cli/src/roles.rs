@@ -188,7 +188,9 @@ pub(crate) async fn worker(
     let Share { only, concurrency } = share;
     let llm = model(config)?;
     let worker_id = process_of(&naming);
-    let settings = WorkerConfig { bus, agents, only, concurrency, naming, worker_id, llm };
+    let functions = Vec::new();
+    let settings =
+        WorkerConfig { bus, agents, functions, only, concurrency, naming, worker_id, llm };
     Ok(Worker::start(settings).await?)
 }
 

@@ -141,6 +141,7 @@ impl World {
         let config = WorkerConfig {
             bus,
             agents: self.agents.clone(),
+            functions: Vec::new(),
             only: None,
             concurrency: 64,
             naming: Naming::Numbered(WorkerName::parse("worker").unwrap()),

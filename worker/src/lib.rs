@@ -14,5 +14,5 @@ pub use agents::{
     Agent, AgentsError, AgentsFile, Prompt, PromptFile, Provider, RuntimeSettings, Schema, Source,
 };
 pub use roster::Naming;
-pub use runtime::LlmSettings;
+pub use runtime::{Function, LlmSettings};
 pub use worker::{Worker, WorkerConfig, WorkerError};

@@ -13,7 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::agents::{AgentsFile, nearest};
 use crate::executor::{Context, Held, Seat, pull, watch_cancels};
 use crate::roster::{Naming, Roster};
-use crate::runtime::{self, LlmSettings, Models, NotifyRuntime, QuestionRuntime, Runtime, Shared};
+use crate::runtime::{
+    self, Function, LlmSettings, Models, NotifyRuntime, QuestionRuntime, Runtime, Shared,
+};
 
 /// Attempts of a reserved agent that one worker runs at the same time.
 const RESERVED_CONCURRENCY: usize = 16;
@@ -26,6 +28,8 @@ pub struct WorkerConfig {
     pub bus: Bus,
     /// The agents it may run.
     pub agents: AgentsFile,
+    /// What runs `external` agents in this process; the others of them run elsewhere.
+    pub functions: Vec<Function>,
     /// Only these of them; all, and the engine's own two, when absent.
     pub only: Option<Vec<AgentName>>,
     /// Attempts at the same time, over all agents.
@@ -215,7 +219,9 @@ fn seats(config: &WorkerConfig) -> Result<Vec<Seat>, WorkerError> {
         seat(AgentName::notify(), RESERVED_CONCURRENCY, Arc::new(NotifyRuntime)),
     ];
     for agent in config.agents.agents() {
-        if let Some(runtime) = runtime::build(agent, &shared) {
+        let function = config.functions.iter().find(|function| function.agent == agent.name);
+        let function = function.map(|function| Arc::new(function.clone()) as Arc<dyn Runtime>);
+        if let Some(runtime) = runtime::build(agent, &shared).or(function) {
             seats.push(seat(agent.name.clone(), agent.concurrency, runtime));
         }
     }

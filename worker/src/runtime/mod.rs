@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod classify;
 mod command;
 mod external;
+mod function;
 pub(crate) mod http;
 mod llm;
 mod notify;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::{Agent, RuntimeSettings};
 
+pub use function::Function;
 pub use llm::LlmSettings;
 pub(crate) use llm::{LlmRuntime, Models, QuestionRuntime};
 pub(crate) use notify::NotifyRuntime;

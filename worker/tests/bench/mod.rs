@@ -35,6 +35,7 @@ impl Bench {
         WorkerConfig {
             bus,
             agents,
+            functions: Vec::new(),
             only: None,
             concurrency: 16,
             naming: Naming::Numbered(WorkerName::parse("w").unwrap()),
