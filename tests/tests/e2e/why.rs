@@ -48,14 +48,12 @@ fn assert_says(sentence: &str, parts: &[&str]) {
 fn every_wait_has_a_sentence() {
     run(async {
         let agents = Agents::start(|call| match call.agent.as_str() {
-            "reader" => (200, json!({"ok": true})),
             "flaky" => (503, json!({})),
-            _ => {
-                std::thread::sleep(Duration::from_secs(3));
-                (200, json!({"ok": true}))
-            }
+            _ => (200, json!({"ok": true})),
         })
         .await;
+        // It is at work until somebody has seen it.
+        agents.hold("only");
         let yaml = agents.yaml(&[("reader", false), ("flaky", false), ("slow", true)]);
         let world = World::builder()
             .template("holder", HOLDER)
@@ -95,6 +93,7 @@ fn every_wait_has_a_sentence() {
             &["agent 'slow' works at 'only' (attempt 1) on worker 'worker'", "given up at"],
         );
         assert_eq!((&wait["worker"], &wait["agent"]), (&json!("worker"), &json!("slow")));
+        agents.release("only");
 
         let flaky = world.execute("flaky", json!({})).await;
         let (wait, sentence) = why(&world, &flaky, "retry").await;
