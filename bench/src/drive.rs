@@ -9,6 +9,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use serde_json::json;
 use sluice_bus::{ApiCallError, Bus};
+use sluice_proto::api::verb;
 use sluice_proto::error::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -171,7 +172,7 @@ impl Driver {
         let body = json!({"template_name": load.name(), "context": {}, "workflow_id": id});
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.bus.api("workflow.execute", &body, None, API_TIMEOUT).await {
+            match self.bus.api(verb::WORKFLOW_EXECUTE, &body, None, API_TIMEOUT).await {
                 Ok(_) => break,
                 Err(ApiCallError::Refused(refusal)) if refusal.code == ErrorCode::Overloaded => {
                     self.refused.fetch_add(1, Ordering::Relaxed);

@@ -69,8 +69,8 @@ impl World for Page {
     }
 }
 
-/// Sets `template` with `data` as `/report.json`. It is PDF/UA-1 if it can be: a character that no font has, or a
-/// restyled template, may stand against it, and then it is tagged all the same.
+/// Sets `template` with `data` as `/report.json`. It is PDF/UA-1 if it can be: a restyled template may stand
+/// against it, and then it is tagged all the same.
 pub(crate) fn render(template: &str, data: &Value) -> Result<Vec<u8>, Error> {
     if template.len() > MAX_TEMPLATE_BYTES {
         return Err(Error::Template(format!("it is longer than {MAX_TEMPLATE_BYTES} bytes")));
